@@ -1,0 +1,1 @@
+"""Distributed data federation for multi-site dataset registries."""

@@ -1,0 +1,28 @@
+"""Site files: one TOML file for each site, parsed once into frozen values."""
+
+from federation.config.directory import find_site, load_federation
+from federation.config.render import render_site
+from federation.config.secret import SecretUrl
+from federation.config.settings import (
+    Address,
+    FilePolicy,
+    PeerConfig,
+    QueryConfig,
+    RegistryConfig,
+    RegistryKind,
+)
+from federation.config.site import SiteConfig
+
+__all__ = [
+    "Address",
+    "FilePolicy",
+    "PeerConfig",
+    "QueryConfig",
+    "RegistryConfig",
+    "RegistryKind",
+    "SecretUrl",
+    "SiteConfig",
+    "find_site",
+    "load_federation",
+    "render_site",
+]

@@ -1,0 +1,98 @@
+"""The values that a site file is made of: addresses, registry, peers, file policies, query limits."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+import attrs
+
+from federation.config.secret import SecretUrl
+from federation.errors import UserError
+
+__all__ = ["Address", "FilePolicy", "PeerConfig", "QueryConfig", "RegistryConfig", "RegistryKind"]
+
+RegistryKind = Literal["sqlite", "postgresql", "embedded-postgresql"]
+
+#: addresses of a machine's own loopback interface, and those that stand for all of its interfaces
+LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
+WILDCARD_HOSTS: Final = ("0.0.0.0", "::")  # noqa: S104 - recognised here, bound nowhere
+
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+)):(\d{1,5})\Z")
+
+
+@attrs.frozen
+class Address:
+    """Where a gRPC server listens or is reached."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """An address from ``host:port``; an IPv6 host stands in brackets.
+
+        >>> str(Address.parse("[::1]:50051"))
+        '[::1]:50051'
+        """
+        match = _ADDRESS.match(text)
+        if match is None or int(match[3]) > 65535:
+            raise UserError(f"{text!r} is not an address", hint='write "host:port", e.g. "127.0.0.1:50051"')
+        return cls(match[1] or match[2], int(match[3]))
+
+    def collides(self, other: Address) -> bool:
+        """Whether two servers surely couldn't both listen: one port of this machine's loopback, or one address."""
+        if self.port != other.port or self.port == 0 or self.host in WILDCARD_HOSTS:
+            return False
+        return self.host == other.host or (self.host in LOOPBACK_HOSTS and other.host in LOOPBACK_HOSTS)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class RegistryConfig:
+    """Where the registry is; ``url`` only for a PostgreSQL server that the site doesn't start itself."""
+
+    kind: RegistryKind = "sqlite"
+    url: SecretUrl | None = None
+    universe_path: Path | None = None
+
+
+@attrs.frozen
+class PeerConfig:
+    """Another site; ``follow`` are the names of its schemas to replicate here, ``"*"`` stands for all."""
+
+    name: str
+    address: Address
+    follow: tuple[str, ...] = ()
+
+    def follows(self, schema: str) -> bool:
+        """Whether the peer's own schema of this name is replicated here."""
+        return schema in self.follow or "*" in self.follow
+
+
+@attrs.frozen
+class FilePolicy:
+    """Files that follow their rows here: of dataset types that match a glob, from one site or (None) from any."""
+
+    dataset_types: tuple[str, ...]
+    from_site: str | None = None
+
+    def covers(self, dataset_type: str, site: str) -> bool:
+        """Whether the files of this dataset type, owned by ``site``, are copied here."""
+        return self.from_site in (None, site) and any(
+            fnmatch.fnmatchcase(dataset_type, pattern) for pattern in self.dataset_types
+        )
+
+
+@attrs.frozen
+class QueryConfig:
+    """Defaults and limits of queries that are asked at this site or sent to it."""
+
+    max_staleness_s: float = 0.0
+    row_count_max: int = 10_000_000
+    memory_limit: str = "2GB"
+    timeout_s: float = 300.0

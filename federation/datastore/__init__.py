@@ -1,0 +1,31 @@
+"""Files of datasets: stores behind URLs, the names files get, checksums, and resumable transfers between stores."""
+
+from federation.datastore.journal import TransferJournal
+from federation.datastore.paths import artifact_path
+from federation.datastore.source import Source, UrlSource
+from federation.datastore.store import Datastore, Stored
+from federation.datastore.transfer import (
+    TransferEvent,
+    TransferEventKind,
+    TransferFailure,
+    TransferItem,
+    Transferred,
+    TransferReport,
+    transfer,
+)
+
+__all__ = [
+    "Datastore",
+    "Source",
+    "Stored",
+    "TransferEvent",
+    "TransferEventKind",
+    "TransferFailure",
+    "TransferItem",
+    "TransferJournal",
+    "TransferReport",
+    "Transferred",
+    "UrlSource",
+    "artifact_path",
+    "transfer",
+]

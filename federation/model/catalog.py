@@ -1,0 +1,86 @@
+"""What a planner knows of the federation: which site holds which schema, as owner or as replica, with which tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from federation.model.logical import TableDef
+    from federation.model.position import SchemaId
+
+__all__ = ["FederationCatalog", "SchemaCatalog", "SiteCatalog", "TableStats"]
+
+
+@attrs.frozen
+class TableStats:
+    """``row_count`` as counted at the catalog's position; ``row_bytes`` is the mean size of a row in Arrow."""
+
+    row_count: int
+    row_bytes: float = 64.0
+
+
+@attrs.frozen
+class SchemaCatalog:
+    """One schema as one site holds it.
+
+    At the owner ``staleness_s`` is 0. At the holder of a replica it is the time since the replica was last known
+    to equal the owner's schema, and None when that was never the case. ``lsn`` is what is committed (owner) or
+    applied (replica), ``head_lsn`` the owner's head as last heard.
+    """
+
+    schema: SchemaId
+    epoch: str
+    lsn: int
+    head_lsn: int
+    staleness_s: float | None
+    tables: tuple[TableDef, ...]
+    stats: dict[str, TableStats] = attrs.field(factory=dict, eq=False)
+
+    def table(self, name: str) -> TableDef | None:
+        """The table with exactly this logical name."""
+        return next((table for table in self.tables if table.name == name), None)
+
+
+@attrs.frozen
+class SiteCatalog:
+    """All that one site can answer from: its own schemas and its replicas of others'."""
+
+    site: str
+    version: str
+    schemas: tuple[SchemaCatalog, ...]
+
+    def schema(self, schema: SchemaId) -> SchemaCatalog | None:
+        return next((held for held in self.schemas if held.schema == schema), None)
+
+
+@attrs.frozen
+class FederationCatalog:
+    """The sites that answered, in order of nearness (home first), and those that did not, with the reason."""
+
+    home: str
+    sites: tuple[SiteCatalog, ...]
+    unreachable: dict[str, str] = attrs.field(factory=dict, eq=False)
+
+    def site(self, name: str) -> SiteCatalog | None:
+        return next((site for site in self.sites if site.site == name), None)
+
+    @property
+    def schemas(self) -> tuple[SchemaId, ...]:
+        """Every schema that some reachable site holds, owners' order first."""
+        seen: dict[SchemaId, None] = {}
+        for site in self.sites:
+            for held in site.schemas:
+                if held.schema.site == site.site:
+                    seen.setdefault(held.schema)
+        for site in self.sites:
+            for held in site.schemas:
+                seen.setdefault(held.schema)
+        return tuple(seen)
+
+    def holders(self, schema: SchemaId) -> tuple[tuple[str, SchemaCatalog], ...]:
+        """(site, its copy) of every reachable site that holds the schema, in order of nearness."""
+        return tuple(
+            (site.site, held) for site in self.sites for held in site.schemas if held.schema == schema
+        )

@@ -1,0 +1,359 @@
+"""Logical tables: what queries see, and from which every physical table is generated.
+
+A `TableDef` names columns with a `LogicalType`, a key, and for each column whether the key determines it for all
+time (so that a filter on it may pass below shadowing). Physical names and dialect types are made from it by
+`federation.storage.tables`; the relationship diagram of the documentation is drawn from it too.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from federation.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from federation.model.dataset import DatasetType
+    from federation.model.dimension import DimensionUniverse
+
+__all__ = ["ColumnDef", "LogicalType", "TableDef", "TableKind", "dataset_type_table", "dimension_tables", "system_tables"]
+
+
+class LogicalType(enum.StrEnum):
+    """The types of logical columns; each means the same on SQLite, PostgreSQL, DuckDB and Arrow.
+
+    ``TIMESTAMP`` is TAI with nanosecond resolution, stored as a 64-bit count of nanoseconds since
+    1970-01-01T00:00:00 TAI, and shown without zone.
+    """
+
+    INT64 = "int64"
+    FLOAT64 = "float64"
+    BOOL = "bool"
+    STRING = "string"
+    BYTES = "bytes"
+    UUID = "uuid"
+    TIMESTAMP = "timestamp"
+
+
+class TableKind(enum.StrEnum):
+    """What a logical table stands for."""
+
+    DIMENSION = "dimension"
+    DATASET_TYPE = "dataset_type"
+    SYSTEM = "system"
+
+
+@attrs.frozen
+class ColumnDef:
+    """One column of a logical table.
+
+    ``key_determined`` says that two rows with the same key, whoever wrote them, agree in this column.
+    ``origin`` marks a column that holds no bytes: it is the name of the site that owns the row.
+    """
+
+    name: str
+    type: LogicalType
+    nullable: bool = True
+    key_determined: bool = False
+    origin: bool = False
+    doc: str = ""
+    unit: str = ""
+
+
+@attrs.frozen
+class Reference:
+    """Columns that hold the key of a row of another logical table (shown in the diagram; not a constraint)."""
+
+    columns: tuple[str, ...]
+    table: str
+    target: tuple[str, ...]
+
+
+@attrs.frozen
+class TableDef:
+    """One logical table: its columns in order, its key, and where it lives in a schema."""
+
+    name: str
+    kind: TableKind
+    columns: tuple[ColumnDef, ...]
+    key: tuple[str, ...]
+    physical_name: str
+    unique: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[tuple[str, ...], ...] = ()
+    references: tuple[Reference, ...] = ()
+    doc: str = ""
+
+    def column(self, name: str) -> ColumnDef:
+        """The column called ``name``; `NotFoundError` names those there are."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise NotFoundError(
+            f"table {self.name!r} has no column {name!r}", hint="its columns: " + ", ".join(self.column_names)
+        )
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def stored(self) -> tuple[ColumnDef, ...]:
+        """The columns that a physical table has: all but those filled from the owner's name."""
+        return tuple(column for column in self.columns if not column.origin)
+
+    @property
+    def stored_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.stored)
+
+
+def _col(
+    name: str, type_: LogicalType, doc: str, *, null: bool = True, fixed: bool = False, unit: str = ""
+) -> ColumnDef:
+    return ColumnDef(name, type_, nullable=null, key_determined=fixed, doc=doc, unit=unit)
+
+
+_ORIGIN = ColumnDef("origin", LogicalType.STRING, nullable=False, origin=True, doc="site that owns the row")
+
+
+def system_tables() -> tuple[TableDef, ...]:
+    """The logical tables that every schema has, whatever its universe."""
+    t = LogicalType
+    return (
+        TableDef(
+            "dataset_type",
+            TableKind.SYSTEM,
+            (
+                _col("name", t.STRING, "name of the dataset type", null=False, fixed=True),
+                _col("dimensions", t.STRING, "required and implied dimensions, comma-separated", null=False, fixed=True),
+                _col("storage_class", t.STRING, "what a dataset is in memory", null=False),
+                _col("is_calibration", t.BOOL, "may be certified with a validity range", null=False, fixed=True),
+                _col("metadata", t.STRING, "metadata columns as name:type, comma-separated", null=False),
+            ),
+            key=("name",),
+            physical_name="dataset_type",
+            doc="What kinds of dataset there are.",
+        ),
+        TableDef(
+            "collection",
+            TableKind.SYSTEM,
+            (
+                _col("name", t.STRING, "name of the collection", null=False, fixed=True),
+                _col("type", t.STRING, "RUN, TAGGED, CHAINED or CALIBRATION", null=False, fixed=True),
+                _col("doc", t.STRING, "what it is for"),
+                _col("host", t.STRING, "host that made a RUN"),
+                _col("timespan_begin", t.TIMESTAMP, "when a RUN began (TAI)"),
+                _col("timespan_end", t.TIMESTAMP, "when a RUN ended (TAI)"),
+            ),
+            key=("name",),
+            physical_name="collection",
+            doc="Named sets of datasets.",
+        ),
+        TableDef(
+            "collection_chain",
+            TableKind.SYSTEM,
+            (
+                _col("parent", t.STRING, "the CHAINED collection", null=False, fixed=True),
+                _col("position", t.INT64, "0 is searched first", null=False, fixed=True),
+                _col("child", t.STRING, "the collection searched at this position", null=False),
+            ),
+            key=("parent", "position"),
+            physical_name="collection_chain",
+            indexes=(("child",),),
+            references=(
+                Reference(("parent",), "collection", ("name",)),
+                Reference(("child",), "collection", ("name",)),
+            ),
+            doc="Members of CHAINED collections, in search order.",
+        ),
+        TableDef(
+            "dataset",
+            TableKind.SYSTEM,
+            (
+                _col("dataset_id", t.UUID, "identity of the dataset", null=False, fixed=True),
+                _col("dataset_type", t.STRING, "its dataset type", null=False, fixed=True),
+                _col("run", t.STRING, "the RUN collection it was made in", null=False, fixed=True),
+                _col("ingest_date", t.TIMESTAMP, "when the owner registered it (TAI)", null=False),
+                _ORIGIN,
+            ),
+            key=("dataset_id",),
+            physical_name="dataset",
+            indexes=(("dataset_type", "run"), ("run",)),
+            references=(
+                Reference(("dataset_type",), "dataset_type", ("name",)),
+                Reference(("run",), "collection", ("name",)),
+            ),
+            doc="Every dataset of every type.",
+        ),
+        TableDef(
+            "collection_member",
+            TableKind.SYSTEM,
+            (
+                _col("collection", t.STRING, "the TAGGED collection", null=False, fixed=True),
+                _col("dataset_id", t.UUID, "a dataset in it", null=False, fixed=True),
+                _col("dataset_type", t.STRING, "its dataset type", null=False, fixed=True),
+            ),
+            key=("collection", "dataset_id"),
+            physical_name="collection_member",
+            indexes=(("dataset_id",),),
+            references=(
+                Reference(("collection",), "collection", ("name",)),
+                Reference(("dataset_id",), "dataset", ("dataset_id",)),
+            ),
+            doc="Datasets of TAGGED collections (those of a RUN are in dataset.run).",
+        ),
+        TableDef(
+            "calibration",
+            TableKind.SYSTEM,
+            (
+                _col("collection", t.STRING, "the CALIBRATION collection", null=False, fixed=True),
+                _col("dataset_id", t.UUID, "the certified dataset", null=False, fixed=True),
+                _col("dataset_type", t.STRING, "its dataset type", null=False, fixed=True),
+                _col("timespan_begin", t.TIMESTAMP, "first valid moment (TAI); NULL: unbounded"),
+                _col("timespan_end", t.TIMESTAMP, "first moment no longer valid (TAI); NULL: unbounded"),
+                _col("validity_id", t.UUID, "identity of this validity range", null=False, fixed=True),
+            ),
+            key=("validity_id",),
+            physical_name="calibration",
+            indexes=(("collection", "dataset_type"), ("dataset_id",)),
+            references=(
+                Reference(("collection",), "collection", ("name",)),
+                Reference(("dataset_id",), "dataset", ("dataset_id",)),
+            ),
+            doc="Validity ranges of certified calibrations.",
+        ),
+        TableDef(
+            "provenance",
+            TableKind.SYSTEM,
+            (
+                _col("dataset_id", t.UUID, "the dataset that was made", null=False, fixed=True),
+                _col("input_id", t.UUID, "a dataset it was made from", null=False, fixed=True),
+                _col("task", t.STRING, "what made it"),
+            ),
+            key=("dataset_id", "input_id"),
+            physical_name="provenance",
+            indexes=(("input_id",),),
+            references=(
+                Reference(("dataset_id",), "dataset", ("dataset_id",)),
+                Reference(("input_id",), "dataset", ("dataset_id",)),
+            ),
+            doc="Which dataset was made from which.",
+        ),
+        TableDef(
+            "artifact",
+            TableKind.SYSTEM,
+            (
+                _col("dataset_id", t.UUID, "the dataset whose file it is", null=False, fixed=True),
+                _col("site", t.STRING, "site whose datastore holds the file", null=False, fixed=True),
+                _col("uri", t.STRING, "absolute URL, or a path below that site's datastore", null=False),
+                _col("size_bytes", t.INT64, "NULL where the file is not present", unit="byte"),
+                _col("checksum", t.STRING, "algorithm:hex; NULL where the file is not present"),
+                _col("formatter", t.STRING, "how the file is read; NULL: by its suffix"),
+                _col("present", t.BOOL, "whether the file is there", null=False),
+            ),
+            key=("dataset_id", "site"),
+            physical_name="artifact",
+            references=(Reference(("dataset_id",), "dataset", ("dataset_id",)),),
+            doc="Files of datasets, and where they are.",
+        ),
+    )
+
+
+def dimension_tables(universe: DimensionUniverse) -> tuple[TableDef, ...]:
+    """One logical table for each element of the universe that keeps records, in dependency order."""
+    return tuple(_dimension_table(universe, name) for name in universe.element_names)
+
+
+def _dimension_table(universe: DimensionUniverse, name: str) -> TableDef:
+    element = universe[name]
+    key: list[str] = []
+    columns: list[ColumnDef] = []
+    for dimension in element.required:
+        columns.append(
+            _col(dimension, universe[dimension].key_type, f"key of {dimension}", null=False, fixed=True)
+        )
+        key.append(dimension)
+    if element.primary_key is not None:
+        columns.append(_col(element.primary_key.name, element.primary_key.type, f"key of {name}", null=False, fixed=True))
+        key.append(element.primary_key.name)
+    for alternate in element.alternate_keys:
+        columns.append(_col(alternate.name, alternate.type, alternate.doc or f"alternate key of {name}"))
+    for dimension in element.implied:
+        columns.append(_col(dimension, universe[dimension].key_type, f"{dimension} that {name} implies"))
+    columns.extend(
+        ColumnDef(field.name, field.type, nullable=field.nullable, doc=field.doc, unit=field.unit)
+        for field in element.metadata
+    )
+    if element.has_region:
+        columns.append(_col("region", LogicalType.BYTES, "region on the sky, in lsst-sphgeom encoding"))
+    if element.has_timespan:
+        columns.append(_col("timespan_begin", LogicalType.TIMESTAMP, "first moment (TAI)"))
+        columns.append(_col("timespan_end", LogicalType.TIMESTAMP, "first moment after it (TAI)"))
+    references = [
+        Reference(
+            (*(c for c in universe[d].required), d) if set(universe[d].required) <= set(element.required) else (d,),
+            d,
+            universe.table_key(d),
+        )
+        for d in (*element.required, *element.implied)
+        if not universe[d].is_skypix
+    ]
+    unique = tuple((*element.required, alternate.name) for alternate in element.alternate_keys)
+    return TableDef(
+        name,
+        TableKind.DIMENSION,
+        tuple(columns),
+        key=tuple(key),
+        physical_name=name,
+        indexes=unique,
+        references=tuple(references),
+        doc=element.doc,
+    )
+
+
+def dataset_type_table(universe: DimensionUniverse, dataset_type: DatasetType) -> TableDef:
+    """The logical table of one dataset type: identity, run, owner, its dimensions, its metadata columns."""
+    group = universe.group(dataset_type.dimensions)
+    columns = [
+        _col("dataset_id", LogicalType.UUID, "identity of the dataset", null=False, fixed=True),
+        _col("run", LogicalType.STRING, "the RUN collection it was made in", null=False, fixed=True),
+        _ORIGIN,
+    ]
+    for dimension in group.required:
+        columns.append(_col(dimension, universe[dimension].key_type, f"its {dimension}", null=False, fixed=True))
+    for dimension in group.implied:
+        columns.append(_col(dimension, universe[dimension].key_type, f"its {dimension} (implied)", fixed=False))
+    for field in dataset_type.metadata:
+        columns.append(ColumnDef(field.name, field.type, doc=field.doc, unit=field.unit))
+    references = [Reference(("dataset_id",), "dataset", ("dataset_id",))]
+    references += [
+        Reference((*universe[d].required, d), d, universe.table_key(d))
+        for d in group.required
+        if not universe[d].is_skypix
+    ]
+    return TableDef(
+        dataset_type.name,
+        TableKind.DATASET_TYPE,
+        tuple(columns),
+        key=("dataset_id",),
+        physical_name=f"ds_{dataset_type.name}",
+        unique=(("run", *group.required),),
+        indexes=(group.required,) if group.required else (),
+        references=tuple(references),
+        doc=f"Datasets of type {dataset_type.name} ({dataset_type.storage_class}).",
+    )
+
+
+def by_name(tables: Iterable[TableDef]) -> dict[str, TableDef]:
+    """Index tables by logical name."""
+    return {table.name: table for table in tables}
+
+
+def iter_columns(tables: Iterable[TableDef]) -> Iterator[tuple[TableDef, ColumnDef]]:
+    """Every (table, column) pair."""
+    for table in tables:
+        for column in table.columns:
+            yield table, column

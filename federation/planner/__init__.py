@@ -1,0 +1,28 @@
+"""From one SQL statement to fragments for sites and a statement for the local engine; pure, without I/O."""
+
+from __future__ import annotations
+
+from federation.planner.explain import explain_json, explain_text
+from federation.planner.pipeline import plan
+from federation.planner.plan import (
+    Fragment,
+    LiteralTable,
+    Missing,
+    OutputColumn,
+    Plan,
+    PlanOptions,
+    Source,
+)
+
+__all__ = [
+    "Fragment",
+    "LiteralTable",
+    "Missing",
+    "OutputColumn",
+    "Plan",
+    "PlanOptions",
+    "Source",
+    "explain_json",
+    "explain_text",
+    "plan",
+]

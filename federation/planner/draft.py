@@ -1,0 +1,83 @@
+"""The value that planning rules pass on: the statement's tree and what is known of its tables so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+from sqlglot import exp
+
+from federation.errors import QueryError
+from federation.planner.position import position_of
+
+if TYPE_CHECKING:
+    from federation.model.catalog import FederationCatalog
+    from federation.model.logical import ColumnDef, TableDef
+    from federation.model.position import SchemaId
+    from federation.planner.plan import Fragment, LiteralTable, Missing, OutputColumn, PlanOptions
+
+__all__ = ["Arm", "Draft", "Relation"]
+
+
+@attrs.frozen
+class Arm:
+    """One schema's part of a logical table; ``site`` is where it will be read, ``""`` until it is routed."""
+
+    schema: SchemaId
+    table: TableDef
+    level: int
+    site: str = ""
+    is_replica: bool = False
+    staleness_s: float = 0.0
+    row_count: int | None = None
+    row_bytes: float = 64.0
+
+
+@attrs.define
+class Relation:
+    """One logical table as the statement names it: the chain's arms, nearest first, and the columns they have.
+
+    ``name`` stands for it in the tree. ``qualified`` says that the statement named the schema. A relation with
+    ``literal`` is a virtual table, whose rows the planner knows.
+    """
+
+    name: str
+    table: str
+    columns: tuple[ColumnDef, ...]
+    key: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    qualified: bool
+    position: int | None
+    literal: LiteralTable | None = None
+
+    @property
+    def sites(self) -> frozenset[str]:
+        return frozenset(arm.site for arm in self.arms)
+
+
+@attrs.define
+class Draft:
+    """A statement under planning. Rules change it in place; nothing outside a call of `plan` sees it."""
+
+    sql: str
+    catalog: FederationCatalog
+    options: PlanOptions
+    tree: exp.Expr = attrs.field(factory=exp.Select)
+    relations: dict[str, Relation] = attrs.field(factory=dict)
+    columns: tuple[OutputColumn, ...] = ()
+    fragments: list[Fragment] = attrs.field(factory=list)
+    decisions: list[str] = attrs.field(factory=list)
+    missing: list[Missing] = attrs.field(factory=list)
+    literal_tables: dict[str, LiteralTable] = attrs.field(factory=dict)
+    local_sql: str = ""
+
+    def decide(self, reason: str) -> None:
+        """Record why the plan is as it is, once."""
+        if reason not in self.decisions:
+            self.decisions.append(reason)
+
+    def error(self, message: str, node: exp.Expr | None = None, *, hint: str = "") -> QueryError:
+        """A `QueryError` that points at ``node`` in the statement."""
+        return QueryError(
+            message, hint=hint, sql=self.sql, position=position_of(node) if node is not None else None
+        )

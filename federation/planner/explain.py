@@ -1,0 +1,107 @@
+"""A plan as text for people and as data for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import parse_one
+
+if TYPE_CHECKING:
+    from federation.planner.plan import Fragment, OutputColumn, Plan
+
+__all__ = ["explain_json", "explain_text"]
+
+
+def _indented(text: str, dialect: str, indent: str) -> list[str]:
+    pretty = parse_one(text, read=dialect).sql(dialect, pretty=True, identify=False)
+    return [indent + line for line in pretty.splitlines()]
+
+
+def _size(byte_count: int) -> str:
+    size = float(byte_count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+def _columns(columns: tuple[OutputColumn, ...]) -> str:
+    return ", ".join(f"{column.name} {column.type or '?'}" for column in columns)
+
+
+def _fragment_lines(fragment: Fragment) -> list[str]:
+    estimate = "rows unknown"
+    if fragment.row_count_estimate is not None and fragment.byte_estimate is not None:
+        rows = fragment.row_count_estimate
+        estimate = f"about {rows} row{'' if rows == 1 else 's'}, {_size(fragment.byte_estimate)}"
+    lines = [f"fragment {fragment.id} at {fragment.site}: {estimate}"]
+    for source in fragment.inputs:
+        copy = f"replica, {source.staleness_s:.1f} s old" if source.is_replica else "owner"
+        lines.append(f"  reads {source.schema} {source.table} ({copy})")
+    lines.append(f"  gives {_columns(fragment.columns)}")
+    lines.extend(_indented(fragment.sql, "postgres", "    "))
+    return lines
+
+
+def explain_text(plan: Plan) -> str:
+    """The plan for reading: its fragments, the local statement, and why it is so."""
+    lines: list[str] = []
+    for fragment in plan.fragments:
+        lines += [*_fragment_lines(fragment), ""]
+    for literal in plan.literal_tables:
+        lines += [f"table {literal.name}: {len(literal.rows)} rows known here", ""]
+    lines += [
+        "local statement",
+        f"  gives {_columns(plan.columns)}",
+        *_indented(plan.local_sql, "duckdb", "    "),
+        "",
+    ]
+    if plan.missing:
+        lines += ["missing", *(f"  {missing}" for missing in plan.missing), ""]
+    lines += ["because", *(f"  {decision}" for decision in plan.decisions)]
+    return "\n".join(lines) + "\n"
+
+
+def explain_json(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON values."""
+
+    def columns(known: tuple[OutputColumn, ...]) -> list[dict[str, Any]]:
+        return [{"name": column.name, "type": column.type.value if column.type else None} for column in known]
+
+    return {
+        "sql": plan.sql,
+        "fragments": [
+            {
+                "id": fragment.id,
+                "site": fragment.site,
+                "sql": fragment.sql,
+                "columns": columns(fragment.columns),
+                "sources": [
+                    {
+                        "schema": str(source.schema),
+                        "table": source.table,
+                        "is_replica": source.is_replica,
+                        "staleness_s": source.staleness_s,
+                    }
+                    for source in fragment.inputs
+                ],
+                "row_count_estimate": fragment.row_count_estimate,
+                "byte_estimate": fragment.byte_estimate,
+            }
+            for fragment in plan.fragments
+        ],
+        "local_sql": plan.local_sql,
+        "columns": columns(plan.columns),
+        "literal_tables": [{"name": table.name, "rows": len(table.rows)} for table in plan.literal_tables],
+        "missing": [
+            {
+                "site": missing.site,
+                "schema": str(missing.schema) if missing.schema else None,
+                "table": missing.table,
+                "reason": missing.reason,
+            }
+            for missing in plan.missing
+        ],
+        "decisions": list(plan.decisions),
+    }

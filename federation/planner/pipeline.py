@@ -1,0 +1,60 @@
+"""The planner: a tuple of rules, each a function that takes the draft one step further."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from federation.planner.cut import cut_fragments
+from federation.planner.draft import Draft
+from federation.planner.grouping import check_grouping
+from federation.planner.inline import inline_ctes
+from federation.planner.literals import type_literals
+from federation.planner.local import finish_local, name_columns
+from federation.planner.parse import parse_statement
+from federation.planner.plan import Plan, PlanOptions
+from federation.planner.qualify import qualify_names
+from federation.planner.resolve import resolve_tables
+from federation.planner.routing import route_schemas
+from federation.planner.timespans import expand_timespan_functions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from federation.model.catalog import FederationCatalog
+
+__all__ = ["RULES", "plan"]
+
+#: in order; a new rule is a function in a file of its own and one line here
+RULES: tuple[Callable[[Draft], None], ...] = (
+    parse_statement,
+    expand_timespan_functions,
+    resolve_tables,
+    qualify_names,
+    check_grouping,
+    type_literals,
+    name_columns,
+    inline_ctes,
+    route_schemas,
+    cut_fragments,
+    finish_local,
+)
+
+
+def plan(sql: str, catalog: FederationCatalog, options: PlanOptions | None = None) -> Plan:
+    """Plan one statement over the federation.
+
+    Raises `QueryError` for a statement that can't be parsed, resolved or allowed, and `UnavailableError` when what
+    it needs is at a site that does not answer and no replica is fresh enough.
+    """
+    draft = Draft(sql, catalog, options or PlanOptions())
+    for rule in RULES:
+        rule(draft)
+    return Plan(
+        sql=sql,
+        fragments=tuple(draft.fragments),
+        local_sql=draft.local_sql,
+        columns=draft.columns,
+        decisions=tuple(draft.decisions),
+        missing=tuple(draft.missing),
+        literal_tables=tuple(draft.literal_tables.values()),
+    )

@@ -1,0 +1,105 @@
+"""What the planner hands to an executor: fragments for sites, one statement for the local engine, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from federation.model.logical import LogicalType
+    from federation.model.position import SchemaId
+
+__all__ = ["Fragment", "LiteralTable", "Missing", "OutputColumn", "Plan", "PlanOptions", "Source"]
+
+
+@attrs.frozen
+class PlanOptions:
+    """What the caller asks of the answer besides its rows.
+
+    ``max_staleness_s`` admits replicas that were equal to their owner at most so long ago. ``partial`` accepts an
+    answer without the sites that don't answer. ``chain`` names schemas to search before the home site's own.
+    """
+
+    max_staleness_s: float = 0.0
+    partial: bool = False
+    chain: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class OutputColumn:
+    """One column of a result; ``type`` is None where only the local engine knows it (an interval, a list)."""
+
+    name: str
+    type: LogicalType | None
+
+
+@attrs.frozen
+class Source:
+    """A table that a fragment reads; ``staleness_s`` is 0 at the owner, the replica's lag elsewhere."""
+
+    schema: SchemaId
+    table: str
+    is_replica: bool
+    staleness_s: float
+
+
+@attrs.frozen
+class Fragment:
+    """What one site runs: ``sql`` in the logical dialect over ``"site/schema"."table"``.
+
+    The estimates are None where a table has no statistics.
+    """
+
+    id: str
+    site: str
+    sql: str
+    columns: tuple[OutputColumn, ...]
+    inputs: tuple[Source, ...]
+    row_count_estimate: int | None
+    byte_estimate: int | None
+
+    @property
+    def sources(self) -> tuple[tuple[SchemaId, str], ...]:
+        """(schema, table) of everything the fragment reads."""
+        return tuple((source.schema, source.table) for source in self.inputs)
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether some of what it reads is a replica."""
+        return any(source.is_replica for source in self.inputs)
+
+
+@attrs.frozen
+class LiteralTable:
+    """Rows that the planner knows itself; the executor loads them under ``name``."""
+
+    name: str
+    columns: tuple[OutputColumn, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@attrs.frozen
+class Missing:
+    """Part of the federation that a partial answer lacks; ``schema`` is None where not even its schemas are known."""
+
+    site: str
+    schema: SchemaId | None
+    table: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.table} of {self.schema or f'site {self.site}'}: {self.reason}"
+
+
+@attrs.frozen
+class Plan:
+    """Fragments to run at sites, and the DuckDB statement over their results, loaded under the fragments' ids."""
+
+    sql: str
+    fragments: tuple[Fragment, ...]
+    local_sql: str
+    columns: tuple[OutputColumn, ...]
+    decisions: tuple[str, ...]
+    missing: tuple[Missing, ...] = ()
+    literal_tables: tuple[LiteralTable, ...] = ()

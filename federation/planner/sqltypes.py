@@ -1,0 +1,79 @@
+"""Logical types as sqlglot writes them, and the types of expressions in a qualified tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+from sqlglot.dialects.postgres import Postgres
+from sqlglot.optimizer.annotate_types import annotate_types
+
+from federation.model.logical import LogicalType
+
+if TYPE_CHECKING:
+    from sqlglot.optimizer.annotate_types import TypeAnnotator
+    from sqlglot.schema import MappingSchema
+
+__all__ = ["SQL_TYPES", "annotate", "logical_type", "sql_type"]
+
+_T = exp.DataType.Type
+
+#: how each logical type is written in the logical dialect
+SQL_TYPES: dict[LogicalType, exp.DType] = {
+    LogicalType.INT64: _T.BIGINT,
+    LogicalType.FLOAT64: _T.DOUBLE,
+    LogicalType.BOOL: _T.BOOLEAN,
+    LogicalType.STRING: _T.TEXT,
+    LogicalType.BYTES: _T.VARBINARY,
+    LogicalType.UUID: _T.UUID,
+    LogicalType.TIMESTAMP: _T.TIMESTAMP,
+}
+
+_LOGICAL: dict[exp.DType, LogicalType] = {
+    **{type_: logical for logical, type_ in SQL_TYPES.items()},
+    _T.INT: LogicalType.INT64,
+    _T.SMALLINT: LogicalType.INT64,
+    _T.TINYINT: LogicalType.INT64,
+    _T.FLOAT: LogicalType.FLOAT64,
+    _T.VARCHAR: LogicalType.STRING,
+}
+
+
+def sql_type(logical: LogicalType) -> exp.DataType:
+    """The sqlglot type of a logical one."""
+    return exp.DataType(this=SQL_TYPES[logical], nested=False)
+
+
+def logical_type(node: exp.Expr) -> LogicalType | None:
+    """The logical type of an annotated expression; None when it is unknown or has none (an interval, NULL)."""
+    return _LOGICAL.get(node.type.this) if node.type is not None else None
+
+
+def _annotate_extract(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
+    return annotator._set_type(node, _T.DOUBLE if node.name.upper() == "EPOCH" else _T.BIGINT)
+
+
+def _annotate_difference(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
+    if isinstance(node, exp.Sub) and logical_type(node.this) is LogicalType.TIMESTAMP is logical_type(
+        node.expression
+    ):
+        return annotator._set_type(node, _T.INTERVAL)
+    return annotator._annotate_binary(node)  # type: ignore[type-var]
+
+
+#: what sqlglot leaves without a type, or gives that of an operand
+_METADATA = {
+    **Postgres.EXPRESSION_METADATA,
+    exp.TimestampTrunc: {"returns": _T.TIMESTAMP},
+    exp.Extract: {"annotator": _annotate_extract},
+    exp.Corr: {"returns": _T.DOUBLE},
+    exp.Median: {"returns": _T.DOUBLE},
+    exp.Atan2: {"returns": _T.DOUBLE},
+    exp.Trunc: {"annotator": lambda annotator, node: annotator._annotate_by_args(node, "this")},
+    exp.Sub: {"annotator": _annotate_difference},
+}
+
+
+def annotate(tree: exp.Expr, schema: MappingSchema) -> exp.Expr:
+    """Annotate every expression of a qualified tree with its type, in place."""
+    return annotate_types(tree, schema, dialect="postgres", expression_metadata=_METADATA)

@@ -1,0 +1,318 @@
+"""The closure of chosen datasets: everything that is needed to use them, found in rounds of set-wise lookups.
+
+A pure state machine. `ClosureState.start` and `ClosureState.receive` say what to look up next, for all sites at
+once; the caller answers; when nothing is asked any more, `ClosureState.closure` holds the result. No id or key is
+asked for twice, so there are about as many rounds as the longest chain of inputs.
+
+What belongs to a closure:
+
+* the chosen datasets, their inputs by provenance, the inputs of those, and so on: the *members*;
+* calibrations valid for members, where calibration collections are named, which become members too;
+* of members: dataset type, RUN, artifacts, validity ranges, TAGGED memberships, provenance edges;
+* dimension records of members' data IDs, and those that these require or imply (`DimensionClosure`);
+* the named collections and all that they chain to, as definitions.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from federation.errors import ConflictError
+from federation.model.collection import CollectionType
+from federation.model.dataset import DatasetType
+from federation.model.logical import system_tables
+from federation.model.timespan import Timespan
+from federation.snapshot.collected import CollectedRows, TableRows
+from federation.snapshot.dimension_closure import DimensionClosure
+from federation.snapshot.extents import Extent, ValidityIndex, intersection, merged, temporal_dimensions
+from federation.snapshot.pending import Pending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from federation.model.dimension import DimensionGroup, DimensionUniverse
+    from federation.snapshot.lookup import Answer, Requests
+
+__all__ = ["Closure", "ClosureState"]
+
+#: definitions before what they explain, when both come in one round
+_ORDER = {
+    "dataset_type": 0,
+    "collection": 1,
+    "collection_chain": 2,
+    "provenance": 3,
+    "dataset": 4,
+    "calibration": 5,
+}
+
+
+@attrs.frozen
+class Closure:
+    """What a closure found, and what no site had.
+
+    ``rows`` keep the schema that they came from; a row that two schemas have is there twice. ``missing`` names per
+    table the keys that something refers to and nobody knows.
+    """
+
+    members: frozenset[uuid.UUID]
+    rows: tuple[TableRows, ...]
+    missing: Mapping[str, tuple[tuple[Any, ...], ...]]
+    rounds: int
+
+    def table(self, name: str) -> tuple[TableRows, ...]:
+        """The rows of one logical table, one entry for each schema that has any."""
+        return tuple(rows for rows in self.rows if rows.table == name)
+
+
+@attrs.frozen
+class _KnownType:
+    """A dataset type, its dimensions, and those of them that say when its data were taken."""
+
+    definition: DatasetType
+    group: DimensionGroup
+    temporal: tuple[str, ...]
+
+
+class ClosureState:
+    """A closure being computed in ``universe``."""
+
+    def __init__(self, universe: DimensionUniverse) -> None:
+        self._universe = universe
+        self._keys = {table.name: table.key for table in system_tables()}
+        self._pending = Pending()
+        self._collected = CollectedRows()
+        self._dimensions = DimensionClosure(universe, self._pending)
+        self._rounds = 0
+        self._members: set[uuid.UUID] = set()
+        self._inputs: dict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
+        self._type_of: dict[uuid.UUID, str] = {}
+        self._member_types: set[str] = set()
+        self._types: dict[str, _KnownType] = {}
+        self._collections: dict[str, str] = {}  # type by name, of those that some site has
+        self._collections_wanted: set[str] = set()
+        self._chains: set[str] = set()
+        self._children: dict[str, set[str]] = defaultdict(set)
+        # calibrations by validity; idle unless the caller named collections to search
+        self._calibration_roots: set[str] = set()
+        self._validity = ValidityIndex()
+        #: data IDs whose timespan is not yet known
+        self._unplaced: dict[tuple[Any, ...], tuple[_KnownType, Mapping[str, Any]]] = {}
+        self._candidates: dict[uuid.UUID, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+        self._extents: list[Extent] = []
+        self._timespans_asked: dict[str, set[Timespan]] = defaultdict(set)
+
+    def start(
+        self,
+        seeds: Iterable[uuid.UUID],
+        *,
+        collections: Iterable[str] = (),
+        calibration_collections: Iterable[str] = (),
+    ) -> Requests:
+        """Begin from datasets; the lookups of the first round.
+
+        ``collections`` come along as definitions. ``calibration_collections``, CALIBRATION ones or chains that lead
+        to some, are searched for calibrations valid for the members, and come along too.
+        """
+        self._calibration_roots = set(calibration_collections)
+        for dataset_id in seeds:
+            self._add_member(dataset_id)
+        for name in sorted({*collections, *self._calibration_roots}):
+            self._want_chain(name)
+        return self._next()
+
+    def receive(self, answers: Iterable[Answer]) -> Requests:
+        """Take in the answers of all sites to the lookups of one round; the lookups of the next, or nothing."""
+        for answer in sorted(answers, key=lambda answer: (_ORDER.get(answer.table, 9), answer.source)):
+            for row in self._collected.add(answer, self._key_of(answer.table)):
+                self._take(answer.table, row)
+        self._dimensions.settle()
+        self._follow_calibrations()
+        return self._next()
+
+    def closure(self) -> Closure:
+        """The result so far; complete when the last call asked for nothing."""
+        return Closure(
+            frozenset(self._members), self._collected.select(self._belongs), self._missing(), self._rounds
+        )
+
+    def _next(self) -> Requests:
+        requests = self._pending.take()
+        self._rounds += bool(requests)
+        return requests
+
+    def _key_of(self, table: str) -> tuple[str, ...]:
+        if table in self._keys:
+            return self._keys[table]
+        return self._universe.table_key(table) if table in self._universe else ("dataset_id",)
+
+    def _take(self, table: str, row: Mapping[str, Any]) -> None:
+        match table:
+            case "provenance":
+                self._inputs[row["dataset_id"]].add(row["input_id"])
+                if row["dataset_id"] in self._members:
+                    self._add_member(row["input_id"])
+            case "dataset":
+                self._take_dataset(row)
+            case "dataset_type":
+                self._take_type(DatasetType.from_row(row))
+            case "calibration":
+                self._take_calibration(row)
+            case "collection_member":
+                if row["dataset_id"] in self._members:
+                    self._want_collection(row["collection"])
+            case "collection":
+                self._collections[row["name"]] = row["type"]
+            case "collection_chain":
+                self._children[row["parent"]].add(row["child"])
+                if row["parent"] in self._chains:
+                    self._want_chain(row["child"])
+            case "artifact":
+                pass
+            case _ if table in self._universe:
+                self._dimensions.take(table, row)
+            case _:
+                self._take_typed(table, row)
+
+    def _add_member(self, dataset_id: uuid.UUID) -> None:
+        todo = [dataset_id]
+        while todo:
+            member = todo.pop()
+            if member in self._members:
+                continue
+            self._members.add(member)
+            self._pending.ask_ids("provenance", "dataset_id", (member,), follow="input_id")
+            for table in ("dataset", "artifact", "calibration", "collection_member"):
+                self._pending.ask_ids(table, "dataset_id", (member,))
+            todo.extend(self._inputs.get(member, ()))
+            for type_name, row in self._candidates.pop(member, ()):
+                self._take_typed(type_name, row)
+
+    def _take_dataset(self, row: Mapping[str, Any]) -> None:
+        dataset_id, type_name = row["dataset_id"], row["dataset_type"]
+        if dataset_id not in self._members:
+            return
+        if self._type_of.setdefault(dataset_id, type_name) != type_name:
+            raise ConflictError(
+                f"dataset {dataset_id} is a {self._type_of[dataset_id]} in one schema and a {type_name} in another",
+                hint="compare the schemas with: federation replica verify",
+            )
+        self._member_types.add(type_name)
+        self._want_type(type_name)
+        self._want_collection(row["run"])
+        self._pending.ask_ids(type_name, "dataset_id", (dataset_id,))
+
+    def _want_type(self, name: str) -> None:
+        self._pending.ask_keys("dataset_type", ("name",), ((name,),))
+
+    def _take_type(self, found: DatasetType) -> None:
+        if found.name not in self._types:
+            group = self._universe.group(found.dimensions)
+            self._types[found.name] = _KnownType(found, group, temporal_dimensions(self._universe, group))
+        known = self._types[found.name].definition
+        if set(known.dimensions) != set(found.dimensions):
+            raise ConflictError(
+                f"dataset type {found.name!r} has dimensions {', '.join(known.dimensions)} in one schema "
+                f"and {', '.join(found.dimensions)} in another",
+                hint="choose datasets from one of the schemas",
+            )
+
+    def _take_typed(self, type_name: str, row: Mapping[str, Any]) -> None:
+        if type_name not in self._types:
+            return  # reported as missing
+        known = self._types[type_name]
+        dataset_id, group = row["dataset_id"], known.group
+        if dataset_id not in self._members:
+            if dataset_id in self._validity:
+                self._validity.describe(
+                    dataset_id, group.required, tuple(row[name] for name in group.required)
+                )
+                self._candidates[dataset_id].append((type_name, row))  # it is not asked for again as a member
+            return
+        data_id = {name: row[name] for name in group.names}
+        self._dimensions.want_data_id(group, data_id)
+        if self._calibration_roots and known.temporal and not known.definition.is_calibration:
+            self._unplaced.setdefault((group.names, *data_id.values()), (known, data_id))
+
+    def _take_calibration(self, row: Mapping[str, Any]) -> None:
+        dataset_id = row["dataset_id"]
+        if dataset_id in self._members:
+            self._want_collection(row["collection"])
+        if row["collection"] in self._timespans_asked:
+            self._validity.certify(dataset_id, Timespan(row["timespan_begin"], row["timespan_end"]))
+            self._want_type(row["dataset_type"])
+            self._pending.ask_ids(row["dataset_type"], "dataset_id", (dataset_id,))
+
+    def _want_collection(self, name: str) -> None:
+        self._collections_wanted.add(name)
+        self._pending.ask_keys("collection", ("name",), ((name,),))
+
+    def _want_chain(self, name: str) -> None:
+        todo = [name]
+        while todo:
+            parent = todo.pop()
+            self._want_collection(parent)
+            if parent not in self._chains:
+                self._chains.add(parent)
+                self._pending.ask_keys("collection_chain", ("parent",), ((parent,),))
+                todo.extend(self._children.get(parent, ()))
+
+    def _follow_calibrations(self) -> None:
+        """Ask for validity ranges around extents found since, and add the calibrations that match."""
+        if not self._calibration_roots:
+            return
+        for key, (known, data_id) in list(self._unplaced.items()):
+            timespan = self._timespan_of(known.temporal, data_id)
+            if timespan is not None:
+                self._extents.append(Extent(data_id, timespan))
+                del self._unplaced[key]
+        wanted = {extent.timespan for extent in self._extents}
+        for name in sorted(self._searched_collections()):
+            new = wanted - self._timespans_asked[name]
+            if new:
+                self._timespans_asked[name] |= new
+                self._pending.ask_timespans("calibration", "collection", name, merged(new))
+        for extent in self._extents:
+            for dataset_id in self._validity.matching(extent):
+                self._add_member(dataset_id)
+
+    def _searched_collections(self) -> set[str]:
+        """The CALIBRATION collections among the roots and what they chain to."""
+        reached: set[str] = set()
+        todo = list(self._calibration_roots)
+        while todo:
+            name = todo.pop()
+            if name not in reached:
+                reached.add(name)
+                todo.extend(self._children.get(name, ()))
+        return {name for name in reached if self._collections.get(name) == CollectionType.CALIBRATION}
+
+    def _timespan_of(self, temporal: tuple[str, ...], data_id: Mapping[str, Any]) -> Timespan | None:
+        timespans = [self._dimensions.timespan(name, data_id) for name in temporal]
+        known = [timespan for timespan in timespans if timespan is not None]
+        return intersection(known) if len(known) == len(timespans) else None
+
+    def _belongs(self, table: str, row: Mapping[str, Any]) -> bool:
+        match table:
+            case "dataset_type":
+                return row["name"] in self._member_types
+            case "collection":
+                return row["name"] in self._collections_wanted
+            case "collection_chain":
+                return row["parent"] in self._chains
+            case _ if table in self._universe:
+                return self._dimensions.belongs(table, row)
+            case _:
+                return row["dataset_id"] in self._members
+
+    def _missing(self) -> dict[str, tuple[tuple[Any, ...], ...]]:
+        missing: dict[str, set[tuple[Any, ...]]] = {
+            "dataset": {(member,) for member in self._members - self._type_of.keys()},
+            "dataset_type": {(name,) for name in self._member_types - self._types.keys()},
+            "collection": {(name,) for name in self._collections_wanted - self._collections.keys()},
+            **self._dimensions.missing(),
+        }
+        return {table: tuple(sorted(keys)) for table, keys in missing.items() if keys}

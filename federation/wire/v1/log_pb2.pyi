@@ -1,0 +1,141 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class FollowRequest(_message.Message):
+    __slots__ = ("site", "schema", "epoch", "lsn", "chain", "follower", "universe_fingerprint")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LSN_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWER_FIELD_NUMBER: _ClassVar[int]
+    UNIVERSE_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    schema: str
+    epoch: str
+    lsn: int
+    chain: bytes
+    follower: str
+    universe_fingerprint: str
+    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ...) -> None: ...
+
+class Entry(_message.Message):
+    __slots__ = ("lsn", "committed_tai_ns", "row_count", "schema_version", "body", "digest", "chain")
+    LSN_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_TAI_NS_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    lsn: int
+    committed_tai_ns: int
+    row_count: int
+    schema_version: int
+    body: bytes
+    digest: bytes
+    chain: bytes
+    def __init__(self, lsn: _Optional[int] = ..., committed_tai_ns: _Optional[int] = ..., row_count: _Optional[int] = ..., schema_version: _Optional[int] = ..., body: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., chain: _Optional[bytes] = ...) -> None: ...
+
+class FollowResponse(_message.Message):
+    __slots__ = ("epoch", "prev_lsn", "entries", "head_lsn", "server_tai_ns")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PREV_LSN_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    HEAD_LSN_FIELD_NUMBER: _ClassVar[int]
+    SERVER_TAI_NS_FIELD_NUMBER: _ClassVar[int]
+    epoch: str
+    prev_lsn: int
+    entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    head_lsn: int
+    server_tai_ns: int
+    def __init__(self, epoch: _Optional[str] = ..., prev_lsn: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., head_lsn: _Optional[int] = ..., server_tai_ns: _Optional[int] = ...) -> None: ...
+
+class BootstrapRequest(_message.Message):
+    __slots__ = ("site", "schema", "follower", "universe_fingerprint")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWER_FIELD_NUMBER: _ClassVar[int]
+    UNIVERSE_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    schema: str
+    follower: str
+    universe_fingerprint: str
+    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ...) -> None: ...
+
+class BootstrapResponse(_message.Message):
+    __slots__ = ("epoch", "lsn", "chain", "schema_version", "body", "last")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LSN_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    epoch: str
+    lsn: int
+    chain: bytes
+    schema_version: int
+    body: bytes
+    last: bool
+    def __init__(self, epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., schema_version: _Optional[int] = ..., body: _Optional[bytes] = ..., last: _Optional[bool] = ...) -> None: ...
+
+class DigestRequest(_message.Message):
+    __slots__ = ("site", "schema", "table", "bucket_count", "buckets")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BUCKETS_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    schema: str
+    table: str
+    bucket_count: int
+    buckets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., table: _Optional[str] = ..., bucket_count: _Optional[int] = ..., buckets: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class DigestResponse(_message.Message):
+    __slots__ = ("epoch", "lsn", "tables", "buckets", "rows")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LSN_FIELD_NUMBER: _ClassVar[int]
+    TABLES_FIELD_NUMBER: _ClassVar[int]
+    BUCKETS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    epoch: str
+    lsn: int
+    tables: _containers.RepeatedCompositeFieldContainer[TableDigest]
+    buckets: _containers.RepeatedCompositeFieldContainer[BucketDigest]
+    rows: _containers.RepeatedCompositeFieldContainer[RowDigest]
+    def __init__(self, epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., tables: _Optional[_Iterable[_Union[TableDigest, _Mapping]]] = ..., buckets: _Optional[_Iterable[_Union[BucketDigest, _Mapping]]] = ..., rows: _Optional[_Iterable[_Union[RowDigest, _Mapping]]] = ...) -> None: ...
+
+class TableDigest(_message.Message):
+    __slots__ = ("table", "row_count", "digest")
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    table: str
+    row_count: int
+    digest: bytes
+    def __init__(self, table: _Optional[str] = ..., row_count: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class BucketDigest(_message.Message):
+    __slots__ = ("bucket", "row_count", "digest")
+    BUCKET_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    bucket: int
+    row_count: int
+    digest: bytes
+    def __init__(self, bucket: _Optional[int] = ..., row_count: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class RowDigest(_message.Message):
+    __slots__ = ("key", "digest")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    digest: bytes
+    def __init__(self, key: _Optional[str] = ..., digest: _Optional[bytes] = ...) -> None: ...

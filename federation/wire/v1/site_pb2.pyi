@@ -1,0 +1,71 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("site", "software_version", "registry_kind", "universe", "schemas", "server_tai_ns")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_KIND_FIELD_NUMBER: _ClassVar[int]
+    UNIVERSE_FIELD_NUMBER: _ClassVar[int]
+    SCHEMAS_FIELD_NUMBER: _ClassVar[int]
+    SERVER_TAI_NS_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    software_version: str
+    registry_kind: str
+    universe: str
+    schemas: _containers.RepeatedCompositeFieldContainer[SchemaStatus]
+    server_tai_ns: int
+    def __init__(self, site: _Optional[str] = ..., software_version: _Optional[str] = ..., registry_kind: _Optional[str] = ..., universe: _Optional[str] = ..., schemas: _Optional[_Iterable[_Union[SchemaStatus, _Mapping]]] = ..., server_tai_ns: _Optional[int] = ...) -> None: ...
+
+class SchemaStatus(_message.Message):
+    __slots__ = ("site", "schema", "owned", "epoch", "lsn", "head_lsn", "staleness_s", "state", "detail", "dataset_count", "files_waiting")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    OWNED_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LSN_FIELD_NUMBER: _ClassVar[int]
+    HEAD_LSN_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_S_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    DATASET_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FILES_WAITING_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    schema: str
+    owned: bool
+    epoch: str
+    lsn: int
+    head_lsn: int
+    staleness_s: float
+    state: str
+    detail: str
+    dataset_count: int
+    files_waiting: int
+    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., owned: _Optional[bool] = ..., epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., head_lsn: _Optional[int] = ..., staleness_s: _Optional[float] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., dataset_count: _Optional[int] = ..., files_waiting: _Optional[int] = ...) -> None: ...
+
+class FetchRequest(_message.Message):
+    __slots__ = ("dataset_id", "offset")
+    DATASET_ID_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    dataset_id: bytes
+    offset: int
+    def __init__(self, dataset_id: _Optional[bytes] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class FetchResponse(_message.Message):
+    __slots__ = ("data", "size_bytes", "checksum")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    size_bytes: int
+    checksum: str
+    def __init__(self, data: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., checksum: _Optional[str] = ...) -> None: ...

