@@ -183,14 +183,18 @@ class TestCalibrations:
         # and what is valid for those inputs in turn
         assert uid(2001) in closure.members
 
-    def test_have_their_dimension_records(self, night: Sites) -> None:
-        night.rows = type(night.rows)(
-            list, {key: rows for key, rows in night.rows.items() if key[1] not in ("provenance",)}
-        )
-        night.declare("ncsa", CAMERA)
+    def test_considered_first_and_reached_as_input_later_have_their_records(self, night: Sites) -> None:
+        # the bias of detector 2 is looked at because it is valid at the time, and a member only two inputs further on
+        night.put("ncsa", "provenance", dataset_id=uid(101), input_id=uid(201), task="x")
+        night.put("ncsa", "provenance", dataset_id=uid(201), input_id=uid(301), task="x")
+        for n in range(400, 410):
+            night.put(
+                "ncsa", "provenance", dataset_id=uid(301 if n == 400 else n - 1), input_id=uid(n), task="x"
+            )
+        night.put("ncsa", "provenance", dataset_id=uid(409), input_id=uid(1002), task="x")
         closure = night.closure([uid(1)], calibration_collections=["calib"])
-        assert column(closure, "bias", "dataset_id") == {uid(1001)}
-        assert column(closure, "detector", "id") == {1}
+        assert uid(1002) in closure.members
+        assert column(closure, "detector", "id") == {1, 2}
 
     def test_chosen_themselves_bring_their_validity_ranges(self, night: Sites) -> None:
         closure = night.closure([uid(1001)])

@@ -1,0 +1,74 @@
+"""Logical types as SQLAlchemy types, and logical tables as SQLAlchemy tables of one physical schema."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from federation.model.logical import LogicalType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from federation.model.logical import TableDef
+
+__all__ = ["build_table", "build_tables", "column_type"]
+
+
+class _Uuid(sa.types.TypeDecorator[uuid.UUID]):
+    """UUIDs: the database's own type on PostgreSQL, 16 bytes on SQLite."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.UUID(as_uuid=True))
+        return dialect.type_descriptor(sa.LargeBinary())
+
+    def process_bind_param(self, value: uuid.UUID | None, dialect: sa.Dialect) -> Any:
+        return value if value is None or dialect.name == "postgresql" else value.bytes
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> uuid.UUID | None:
+        return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(bytes=bytes(value))
+
+
+_STRING = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # binary order, as on SQLite and DuckDB
+_TYPES: dict[LogicalType, sa.types.TypeEngine[Any]] = {
+    LogicalType.INT64: sa.BigInteger(),
+    LogicalType.FLOAT64: sa.Double(),
+    LogicalType.BOOL: sa.Boolean(),
+    LogicalType.STRING: _STRING,
+    LogicalType.BYTES: sa.LargeBinary(),
+    LogicalType.UUID: _Uuid(),
+    LogicalType.TIMESTAMP: sa.BigInteger(),
+}
+
+
+def column_type(type_: LogicalType) -> sa.types.TypeEngine[Any]:
+    """The SQLAlchemy type that stores a logical type on either database."""
+    return _TYPES[type_]
+
+
+def build_table(table: TableDef, schema: str, metadata: sa.MetaData) -> sa.Table:
+    """The physical table of a logical one; origin columns are not stored."""
+    columns = [
+        sa.Column(column.name, column_type(column.type), nullable=column.nullable and column.name not in table.key)
+        for column in table.stored
+    ]
+    constraints: list[sa.schema.SchemaItem] = [sa.PrimaryKeyConstraint(*table.key)]
+    constraints += [sa.UniqueConstraint(*unique) for unique in table.unique]
+    built = sa.Table(table.physical_name, metadata, *columns, *constraints, schema=schema)
+    for number, index in enumerate(table.indexes):
+        # SQLite keeps indexes in the namespace of the schema, so their names carry the table's
+        sa.Index(f"ix_{table.physical_name[:52]}_{number}", *(built.c[name] for name in index))
+    return built
+
+
+def build_tables(tables: Iterable[TableDef], schema: str) -> dict[str, sa.Table]:
+    """Physical tables of one schema, by logical name."""
+    metadata = sa.MetaData()
+    return {table.name: build_table(table, schema, metadata) for table in tables}
