@@ -99,5 +99,5 @@ def test_that_is_damaged_is_told_from_one_that_is_foreign(content: bytes, proble
 
 
 def test_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="snapshot.json"):
+    with pytest.raises(NotFoundError, match=r"snapshot\.json"):
         SnapshotManifest.load(tmp_path)

@@ -1,0 +1,231 @@
+"""Rows as Arrow: schemas of logical types, batches of database rows, and IPC streams cut into messages."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from federation.errors import CorruptionError, QueryError
+from federation.model.logical import LogicalType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = [
+    "IpcEncoder",
+    "arrow_schema",
+    "decode_keys",
+    "decode_schema",
+    "decode_stream",
+    "encode_keys",
+    "encode_schema",
+    "logical_columns",
+    "logical_of",
+    "rows_to_batch",
+]
+
+ARROW_TYPES: dict[LogicalType, pa.DataType] = {
+    LogicalType.INT64: pa.int64(),
+    LogicalType.FLOAT64: pa.float64(),
+    LogicalType.BOOL: pa.bool_(),
+    LogicalType.STRING: pa.string(),
+    LogicalType.BYTES: pa.binary(),
+    LogicalType.UUID: pa.uuid(),
+    LogicalType.TIMESTAMP: pa.timestamp("ns"),
+}
+_LOGICAL = {type_: logical for logical, type_ in ARROW_TYPES.items()}
+
+#: larger messages only delay the first row
+_PART_BYTES = 2 << 20
+
+
+def arrow_schema(columns: Iterable[tuple[str, LogicalType]]) -> pa.Schema:
+    """The Arrow schema of named logical types."""
+    return pa.schema([pa.field(name, ARROW_TYPES[kind]) for name, kind in columns])
+
+
+def logical_of(type_: pa.DataType) -> LogicalType:
+    """The logical type that an Arrow type stands for; `CorruptionError` when there is none."""
+    try:
+        return _LOGICAL[type_]
+    except KeyError:
+        raise CorruptionError(
+            f"Arrow type {type_} has no logical type", hint="bring both sites to one version"
+        ) from None
+
+
+def logical_columns(schema: pa.Schema) -> tuple[tuple[str, LogicalType], ...]:
+    """(name, type) of every column of an Arrow schema."""
+    return tuple((field.name, logical_of(field.type)) for field in schema)
+
+
+def rows_to_batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows as a database driver gives them, as one batch.
+
+    UUIDs are `uuid.UUID` or 16 bytes, timestamps TAI nanoseconds, booleans bool or 0 and 1. `QueryError` names the
+    column that holds a value of another type.
+    """
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    if len(columns) != len(schema):
+        raise QueryError(f"a statement gave {len(columns)} columns where {len(schema)} were announced")
+    arrays = []
+    for field, values in zip(schema, columns, strict=True):
+        try:
+            arrays.append(_array(values, _LOGICAL[field.type]))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise QueryError(
+                f"column {field.name!r} holds a value that is no {_LOGICAL[field.type]}: {error}".split("\n")[
+                    0
+                ],
+                hint="a number may be out of the range of 64 bits",
+            ) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(values: Sequence[Any], kind: LogicalType) -> pa.Array:
+    match kind:
+        case LogicalType.UUID:
+            raw = [value.bytes if isinstance(value, uuid.UUID) else value for value in values]
+            return pa.ExtensionArray.from_storage(pa.uuid(), pa.array(raw, pa.binary(16)))
+        case LogicalType.BOOL:
+            return pa.array([None if value is None else bool(value) for value in values], pa.bool_())
+        case LogicalType.TIMESTAMP:
+            return pa.array(values, pa.int64()).cast(pa.timestamp("ns"))
+        case LogicalType.FLOAT64:
+            return pa.array([None if value is None else float(value) for value in values], pa.float64())
+        case _:
+            return pa.array(values, ARROW_TYPES[kind])
+
+
+def _write_options() -> pa.ipc.IpcWriteOptions:
+    return pa.ipc.IpcWriteOptions(compression="zstd")
+
+
+class _Sink:
+    """A file that keeps what is written until it is taken."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self.parts.append(part)
+        return len(part)
+
+    def flush(self) -> None:
+        pass
+
+    def take(self) -> list[bytes]:
+        data = b"".join(self.parts)
+        self.parts.clear()
+        return [data[start : start + _PART_BYTES] for start in range(0, len(data), _PART_BYTES)]
+
+
+class IpcEncoder:
+    """Cuts one Arrow IPC stream into messages; call `finish` for the last one."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._sink = _Sink()
+        self._writer = pa.ipc.new_stream(
+            pa.PythonFile(self._sink, mode="w"), schema, options=_write_options()
+        )
+
+    def start(self) -> list[bytes]:
+        """What precedes the first batch, if it is written already."""
+        return self._sink.take()
+
+    def batch(self, batch: pa.RecordBatch) -> list[bytes]:
+        self._writer.write_batch(batch)
+        return self._sink.take()
+
+    def finish(self) -> list[bytes]:
+        self._writer.close()
+        return self._sink.take()
+
+
+class _Source:
+    """A file over the messages of a stream, read as they arrive."""
+
+    closed = False
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        taken: list[bytes | memoryview] = []
+        missing = size
+        while missing:
+            if not self._rest:
+                part = next(self._parts, None)
+                if part is None:
+                    break
+                self._rest = memoryview(part)
+                continue
+            piece = self._rest if missing < 0 else self._rest[:missing]
+            self._rest = self._rest[len(piece) :]
+            taken.append(piece)
+            missing = missing - len(piece) if missing > 0 else missing
+        return b"".join(taken)
+
+
+@contextlib.contextmanager
+def _as_corruption(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptionError(
+            f"{place}: not an Arrow stream: {error}".split("\n")[0], hint="ask again; check the network"
+        ) from error
+
+
+def decode_stream(parts: Iterator[bytes], place: str) -> Iterator[pa.RecordBatch]:
+    """The batches of one Arrow IPC stream that comes in parts; `CorruptionError` names ``place``."""
+    with _as_corruption(place):
+        reader = pa.ipc.open_stream(pa.PythonFile(_Source(parts), mode="r"))
+    while True:
+        with _as_corruption(place):
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+        yield batch
+
+
+def encode_schema(schema: pa.Schema) -> bytes:
+    """A schema as one IPC message."""
+    return bytes(schema.serialize())
+
+
+def decode_schema(data: bytes) -> pa.Schema:
+    """A schema from its IPC message."""
+    with _as_corruption("schema of a fragment"):
+        return pa.ipc.read_schema(pa.py_buffer(data))
+
+
+def encode_keys(values: pa.Array | pa.ChunkedArray) -> bytes:
+    """Keys as an IPC stream of one column, ``value``."""
+    sink = pa.BufferOutputStream()
+    table = pa.table({"value": values})
+    with pa.ipc.new_stream(sink, table.schema, options=_write_options()) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def decode_keys(name: str, data: bytes) -> pa.Array:
+    """Keys from their IPC stream."""
+    with _as_corruption(f"keys {name!r}"):
+        table = pa.ipc.open_stream(pa.py_buffer(data)).read_all()
+    if table.column_names != ["value"]:
+        raise CorruptionError(
+            f"keys {name!r} have columns {table.column_names}", hint="there must be one, called value"
+        )
+    return table.column("value").combine_chunks()

@@ -1,0 +1,177 @@
+"""Generated messages to and from the values of `federation.wire.messages`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from federation.model.change import LogEntry
+from federation.model.position import Position, SchemaId
+from federation.wire.messages import (
+    BootstrapPart,
+    BucketDigest,
+    DigestAnswer,
+    FollowBatch,
+    RowDigest,
+    SchemaStatus,
+    SiteStatus,
+    TableDigest,
+)
+from federation.wire.v1 import log_pb2, query_pb2, site_pb2
+
+__all__ = [
+    "batch_in",
+    "batch_out",
+    "digest_in",
+    "digest_out",
+    "part_in",
+    "part_out",
+    "position_in",
+    "position_out",
+    "status_in",
+    "status_out",
+]
+
+
+def position_out(position: Position) -> Any:
+    """A position as its message."""
+    return query_pb2.SchemaPosition(
+        site=position.site, schema=position.schema, epoch=position.epoch, lsn=position.lsn
+    )
+
+
+def position_in(message: Any) -> Position:
+    """A position from its message."""
+    return Position(message.site, message.schema, message.epoch, message.lsn)
+
+
+def status_out(status: SiteStatus) -> Any:
+    """A site's status as its message."""
+    schemas = [
+        site_pb2.SchemaStatus(
+            site=held.schema.site,
+            schema=held.schema.name,
+            owned=held.owned,
+            epoch=held.epoch,
+            lsn=held.lsn,
+            head_lsn=held.head_lsn,
+            staleness_s=-1.0 if held.staleness_s is None else held.staleness_s,
+            state=held.state,
+            detail=held.detail,
+            dataset_count=held.dataset_count,
+            files_waiting=held.files_waiting,
+        )
+        for held in status.schemas
+    ]
+    return site_pb2.StatusResponse(
+        site=status.site,
+        software_version=status.software_version,
+        registry_kind=status.registry_kind,
+        universe=status.universe,
+        schemas=schemas,
+        server_tai_ns=status.server_tai_ns,
+    )
+
+
+def status_in(message: Any) -> SiteStatus:
+    """A site's status from its message."""
+    schemas = tuple(
+        SchemaStatus(
+            SchemaId(held.site, held.schema),
+            held.owned,
+            held.epoch,
+            held.lsn,
+            held.head_lsn,
+            None if held.staleness_s < 0 else held.staleness_s,
+            held.state,
+            held.detail,
+            held.dataset_count,
+            held.files_waiting,
+        )
+        for held in message.schemas
+    )
+    return SiteStatus(
+        message.site,
+        message.software_version,
+        message.registry_kind,
+        message.universe,
+        schemas,
+        message.server_tai_ns,
+    )
+
+
+def batch_out(batch: FollowBatch) -> Any:
+    """Entries of a log as their message."""
+    entries = [
+        log_pb2.Entry(
+            lsn=entry.lsn,
+            committed_tai_ns=entry.committed_tai_ns,
+            row_count=entry.row_count,
+            schema_version=entry.schema_version,
+            body=entry.body,
+            digest=entry.digest,
+            chain=entry.chain,
+        )
+        for entry in batch.entries
+    ]
+    return log_pb2.FollowResponse(
+        epoch=batch.epoch,
+        prev_lsn=batch.prev_lsn,
+        entries=entries,
+        head_lsn=batch.head_lsn,
+        server_tai_ns=batch.server_tai_ns,
+    )
+
+
+def batch_in(message: Any) -> FollowBatch:
+    """Entries of a log from their message."""
+    entries = tuple(
+        LogEntry(e.lsn, e.committed_tai_ns, e.row_count, e.schema_version, e.body, e.digest, e.chain)
+        for e in message.entries
+    )
+    return FollowBatch(message.epoch, message.prev_lsn, entries, message.head_lsn, message.server_tai_ns)
+
+
+def part_out(part: BootstrapPart) -> Any:
+    """Part of a copy as its message."""
+    return log_pb2.BootstrapResponse(
+        epoch=part.epoch,
+        lsn=part.lsn,
+        chain=part.chain,
+        schema_version=part.schema_version,
+        body=part.body,
+        last=part.last,
+    )
+
+
+def part_in(message: Any) -> BootstrapPart:
+    """Part of a copy from its message."""
+    return BootstrapPart(
+        message.epoch, message.lsn, message.chain, message.schema_version, message.body, message.last
+    )
+
+
+def digest_out(answer: DigestAnswer) -> Any:
+    """Digests as their message."""
+    return log_pb2.DigestResponse(
+        epoch=answer.epoch,
+        lsn=answer.lsn,
+        tables=[
+            log_pb2.TableDigest(table=t.table, row_count=t.row_count, digest=t.digest) for t in answer.tables
+        ],
+        buckets=[
+            log_pb2.BucketDigest(bucket=b.bucket, row_count=b.row_count, digest=b.digest)
+            for b in answer.buckets
+        ],
+        rows=[log_pb2.RowDigest(key=r.key, digest=r.digest) for r in answer.rows],
+    )
+
+
+def digest_in(message: Any) -> DigestAnswer:
+    """Digests from their message."""
+    return DigestAnswer(
+        message.epoch,
+        message.lsn,
+        tuple(TableDigest(t.table, t.row_count, t.digest) for t in message.tables),
+        tuple(BucketDigest(b.bucket, b.row_count, b.digest) for b in message.buckets),
+        tuple(RowDigest(r.key, r.digest) for r in message.rows),
+    )

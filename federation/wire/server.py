@@ -1,0 +1,224 @@
+"""A site as a gRPC server: the generated services over one `SiteService`, and the standard health service."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import uuid
+from typing import TYPE_CHECKING, Any, Protocol
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from federation.errors import FederationError, UnavailableError, UserError
+from federation.model.position import SchemaId
+from federation.wire.arrow import IpcEncoder, decode_keys, decode_schema, logical_columns
+from federation.wire.catalog import encode_catalog
+from federation.wire.client import MESSAGE_BYTES_MAX
+from federation.wire.convert import batch_out, digest_out, part_out, position_out, status_out
+from federation.wire.errors import abort
+from federation.wire.messages import BootstrapFrom, DigestOf, ExecuteCall, FollowFrom
+from federation.wire.v1 import log_pb2_grpc, query_pb2, query_pb2_grpc, site_pb2, site_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
+
+    from federation.model.catalog import SiteCatalog
+    from federation.model.position import Position
+    from federation.wire.messages import (
+        BootstrapPart,
+        DigestAnswer,
+        FileSlice,
+        FollowBatch,
+        SiteStatus,
+    )
+
+__all__ = ["SiteServer", "SiteService", "build_server"]
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+
+
+class SiteService(Protocol):
+    """What a site answers. Every method may raise a `FederationError`, which arrives at the caller as it is.
+
+    Iterators that are generators are closed when the caller goes away.
+    """
+
+    def get_catalog(self, known_version: str) -> tuple[str, str, SiteCatalog | None]:
+        """(site, version, the catalog unless it is the known one)."""
+
+    def execute(
+        self, call: ExecuteCall
+    ) -> tuple[tuple[Position, ...], pa.Schema, Iterator[pa.RecordBatch]]: ...
+
+    def status(self) -> SiteStatus: ...
+
+    def fetch(self, dataset_id: uuid.UUID, offset: int) -> FileSlice: ...
+
+    def follow(self, start: FollowFrom, is_active: Callable[[], bool]) -> Iterator[FollowBatch]: ...
+
+    def bootstrap(self, start: BootstrapFrom) -> Iterator[BootstrapPart]: ...
+
+    def digest(self, wanted: DigestOf) -> DigestAnswer: ...
+
+
+class SiteServer:
+    """A bound server; ``address`` is where it listens, with the port that the system chose for port 0."""
+
+    def __init__(self, server: Any, address: str, state: Any) -> None:
+        self._server, self.address, self._health = server, address, state
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._server.start()
+        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    def stop(self, grace_s: float | None = 2.0) -> None:
+        """Refuse new calls, let running ones finish for ``grace_s``, then end them."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_s).wait()
+
+    def wait_for_termination(self, timeout_s: float | None = None) -> bool:
+        """Wait for `stop`; True when the time ran out first."""
+        return bool(self._server.wait_for_termination(timeout_s))
+
+
+def build_server(service: SiteService, address: str, workers: int = 32) -> SiteServer:
+    """A server bound to ``host:port``; `UnavailableError` when the address can't be had."""
+    pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="federation-call")
+    server = grpc.server(pool, options=_OPTIONS)
+    query_pb2_grpc.add_QueryServicer_to_server(_Query(service), server)
+    log_pb2_grpc.add_ChangeLogServicer_to_server(_ChangeLog(service), server)
+    site_pb2_grpc.add_SiteServicer_to_server(_Site(service), server)
+    state = health.HealthServicer()
+    state.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(state, server)
+    text = str(address)
+    try:
+        port = server.add_insecure_port(text)
+    except RuntimeError as error:
+        raise UnavailableError(
+            f"cannot listen on {text}: it is in use, or no address of this machine",
+            hint="stop the other server, or give the site file another listen address",
+        ) from error
+    return SiteServer(server, f"{text.rpartition(':')[0]}:{port}", state)
+
+
+@contextlib.contextmanager
+def _errors(context: Any) -> Iterator[None]:
+    try:
+        yield
+    except FederationError as error:
+        abort(context, error)
+
+
+def _closing(iterator: Iterator[Any]) -> contextlib.AbstractContextManager[Any]:
+    # a generator holds a snapshot of the database, which must not wait for the garbage collector
+    return contextlib.closing(iterator) if hasattr(iterator, "close") else contextlib.nullcontext(iterator)
+
+
+class _Query(query_pb2_grpc.QueryServicer):  # type: ignore[misc]
+    """Catalogs and fragments."""
+
+    def __init__(self, service: SiteService) -> None:
+        self._service = service
+
+    def GetCatalog(self, request: Any, context: Any) -> Any:  # noqa: N802
+        with _errors(context):
+            site, version, catalog = self._service.get_catalog(request.known_version)
+            data = encode_catalog(catalog) if catalog is not None else b""
+            return query_pb2.GetCatalogResponse(site=site, version=version, catalog=data)
+
+    def Execute(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        with _errors(context):
+            call = ExecuteCall(
+                sql=request.sql,
+                columns=logical_columns(decode_schema(request.schema)),
+                keys={key.name: decode_keys(key.name, key.arrow) for key in request.keys},
+                user=request.user,
+                query_id=request.query_id,
+                row_count_max=request.row_count_max,
+                timeout_s=context.time_remaining(),
+                is_active=context.is_active,
+            )
+            positions, schema, batches = self._service.execute(call)
+            with _closing(batches):
+                encoder = IpcEncoder(schema)
+                yield query_pb2.ExecuteResponse(positions=map(position_out, positions))
+                for batch in batches:
+                    rows = batch.num_rows
+                    for part in encoder.batch(batch):
+                        yield query_pb2.ExecuteResponse(arrow=part, row_count=rows)
+                        rows = 0
+                for part in encoder.finish():
+                    yield query_pb2.ExecuteResponse(arrow=part)
+
+
+class _Site(site_pb2_grpc.SiteServicer):  # type: ignore[misc]
+    """Status and files."""
+
+    def __init__(self, service: SiteService) -> None:
+        self._service = service
+
+    def Status(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
+        with _errors(context):
+            return status_out(self._service.status())
+
+    def Fetch(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        with _errors(context):
+            if len(request.dataset_id) != 16:
+                raise UserError(
+                    f"a dataset id has 16 bytes, not {len(request.dataset_id)}", hint="send the UUID's bytes"
+                )
+            found = self._service.fetch(uuid.UUID(bytes=request.dataset_id), request.offset)
+            with _closing(found.data):
+                yield site_pb2.FetchResponse(size_bytes=found.size_bytes, checksum=found.checksum)
+                for data in found.data:
+                    yield site_pb2.FetchResponse(data=data)
+
+
+class _ChangeLog(log_pb2_grpc.ChangeLogServicer):  # type: ignore[misc]
+    """Change logs: following, copying, comparing."""
+
+    def __init__(self, service: SiteService) -> None:
+        self._service = service
+
+    def Follow(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        with _errors(context):
+            start = FollowFrom(
+                SchemaId(request.site, request.schema),
+                request.epoch,
+                request.lsn,
+                request.chain,
+                request.follower,
+                request.universe_fingerprint,
+            )
+            batches = self._service.follow(start, context.is_active)
+            with _closing(batches):
+                for batch in batches:
+                    yield batch_out(batch)
+
+    def Bootstrap(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        with _errors(context):
+            schema = SchemaId(request.site, request.schema)
+            parts = self._service.bootstrap(
+                BootstrapFrom(schema, request.follower, request.universe_fingerprint)
+            )
+            with _closing(parts):
+                for part in parts:
+                    yield part_out(part)
+
+    def Digest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        with _errors(context):
+            schema = SchemaId(request.site, request.schema)
+            wanted = DigestOf(schema, request.table, request.bucket_count, tuple(request.buckets))
+            return digest_out(self._service.digest(wanted))
