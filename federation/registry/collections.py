@@ -79,7 +79,7 @@ def _members(tx: Transaction, name: str, type_: CollectionType, ids: Sequence[uu
         raise NotFoundError(f"no collection {name!r} at {tx.registry.site}", hint="register it first")
     if found[(name,)]["type"] != type_.value:
         raise UserError(f"collection {name!r} is {found[(name,)]['type']}, not {type_.value}", hint="use another collection")
-    known = {key[0]: row for key, row in tx.known("dataset", ("dataset_id",), [(i,) for i in ids]).items()}
+    known: dict[uuid.UUID, Row] = {key[0]: row for key, row in tx.known("dataset", ("dataset_id",), [(i,) for i in ids]).items()}
     missing = [i for i in ids if i not in known]
     if missing:
         raise NotFoundError(
@@ -126,6 +126,7 @@ def certify(tx: Transaction, name: str, timespan: Timespan, ids: Sequence[uuid.U
 
 def _check_overlaps(tx: Transaction, name: str, there: Sequence[Row], fresh: Sequence[Row]) -> None:
     types = {row["dataset_type"] for row in fresh}
+    new = {row["validity_id"] for row in fresh}
     for dataset_type in types:
         rows = [row for row in (*there, *fresh) if row["dataset_type"] == dataset_type]
         data_ids = _data_ids(tx, dataset_type, {row["dataset_id"] for row in rows})
@@ -135,6 +136,8 @@ def _check_overlaps(tx: Transaction, name: str, there: Sequence[Row], fresh: Seq
         for data_id, ranges in by_data_id.items():
             spans = [(Timespan(r["timespan_begin"], r["timespan_end"]), r) for r in ranges]
             for number, (span, row) in enumerate(spans):
+                if row["validity_id"] not in new:
+                    continue  # checked when it was certified; the new ones come last
                 for other, other_row in spans[:number]:
                     if span.overlaps(other):
                         raise ConflictError(
@@ -145,9 +148,8 @@ def _check_overlaps(tx: Transaction, name: str, there: Sequence[Row], fresh: Seq
 
 
 def _data_ids(tx: Transaction, dataset_type: str, ids: set[uuid.UUID]) -> dict[uuid.UUID, Any]:
-    table = tx.tables.get(dataset_type)
-    if table is None:
-        return {}
-    dimensions = table.unique[0][1:]
+    # the type may be declared in another schema that this registry holds
+    declared = tx.known("dataset_type", ("name",), [(dataset_type,)])[(dataset_type,)]["dimensions"]
+    dimensions = tx.registry.universe.group(declared.split(",") if declared else ()).required
     found = tx.known(dataset_type, ("dataset_id",), [(i,) for i in ids])
     return {key[0]: tuple(f"{n}={row[n]!r}" for n in dimensions) for key, row in found.items()}

@@ -95,6 +95,7 @@ def _insert_type(
     table, group = _table(tx, name)
     _check_same(tx, refs)
     _check_data_ids(tx, table, group, refs)
+    _check_said_before(tx, name, datasets, refs)
     there = {row["dataset_id"]: row for row in tx.select("dataset", ("dataset_id",), [(ref.id,) for ref in refs])}
     implied = _implied(tx, group, refs)
     known = set(table.stored_names)
@@ -143,6 +144,23 @@ def _check_data_ids(tx: Transaction, table: TableDef, group: DimensionGroup, ref
                 f"{ref_text(table.name, columns, key)} is dataset {row['dataset_id']}, not {wanted[key]}",
                 hint="a RUN holds one dataset of a type for a data ID; use another RUN",
             )
+
+
+def _check_said_before(
+    tx: Transaction, name: str, datasets: Sequence[NewDataset], refs: Sequence[DatasetRef]
+) -> None:
+    """An id that is known, or given twice, must stand for the same data ID and metadata."""
+    known = tx.known(name, ("dataset_id",), [(ref.id,) for ref in refs])
+    said: dict[uuid.UUID, Mapping[str, Any]] = {key[0]: row for key, row in known.items()}
+    for dataset, ref in zip(datasets, refs, strict=True):
+        new = {**ref.data_id, **dataset.metadata}
+        old = said.setdefault(ref.id, new)
+        for column, value in new.items():
+            if column in old and old[column] != value:
+                raise ConflictError(
+                    f"dataset {ref.id} ({name} in {ref.run}) has {column}={old[column]!r}, not {value!r}",
+                    hint="an identity is never given twice; use a new id",
+                )
 
 
 def ref_text(name: str, columns: Sequence[str], key: Sequence[Any]) -> str:

@@ -54,15 +54,19 @@ def content(number: int) -> bytes:
     return b"".join(bytes([number * 16 + chunk]) * CHUNK for chunk in range(CHUNKS))
 
 
-def kill_at(root: Path, file: int, chunk: int) -> None:
+def kill_at(root: Path, file: int, chunk: int, kill: signal.Signals = signal.SIGKILL) -> str:
     victim = subprocess.Popen(
-        [sys.executable, "-c", VICTIM, str(root), str(file), str(chunk)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", VICTIM, str(root), str(file), str(chunk)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert victim.stdout is not None
-    with victim.stdout:
-        assert victim.stdout.readline() == "waiting to be killed\n"
-        os.kill(victim.pid, signal.SIGKILL)
-    assert victim.wait() == -signal.SIGKILL
+    assert victim.stdout.readline() == "waiting to be killed\n"
+    os.kill(victim.pid, kill)
+    _, last_words = victim.communicate()
+    assert victim.returncode == -kill
+    return last_words
 
 
 def items(root: Path) -> list[TransferItem]:
@@ -112,3 +116,13 @@ def test_survives_being_killed_again_and_again(tmp_path: Path) -> None:
         report = transfer(items(tmp_path), Datastore(str(tmp_path / "store")), journal=journal)
     assert not report.failed
     assert len(report.done) + len(report.skipped) == FILES
+
+
+def test_ends_at_an_interrupt_although_a_source_hangs(tmp_path: Path) -> None:
+    assert "KeyboardInterrupt" in kill_at(tmp_path, 2, 1, signal.SIGINT)
+    with TransferJournal(tmp_path / "journal.sqlite") as journal:
+        assert [row.key for row in journal.published()] == ["0", "1"]
+        report = transfer(items(tmp_path), Datastore(str(tmp_path / "store")), journal=journal)
+    assert [moved.key for moved in report.done] == ["2", "3"]
+    names = sorted(path.name for path in (tmp_path / "store" / "run").iterdir())
+    assert names == [f"{number}.fits" for number in range(FILES)]

@@ -1,0 +1,104 @@
+"""The console script: the commands in their groups, and what becomes of errors.
+
+Exit codes: 0 done, 2 usage, 3 user error, 4 unavailable, 5 limit, 6 corruption, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from federation.cli import demo, ingest, query, replica, site, snapshot
+from federation.cli.output import print_error
+from federation.errors import FederationError, UnavailableError, UsageError, UserError
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130
+#: as a program has that SIGPIPE ended
+BROKEN_PIPE = 141
+
+# the base of typer's parameter errors is its command-line error; typer itself gives it no public name
+_CommandLineError = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="federation",
+    help="Several sites' dataset registries as one: replication, queries over all sites, snapshots.",
+    epilog="Example: federation demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
+app.add_typer(site.app, name="site")
+app.command("ingest", epilog=ingest.EXAMPLE)(ingest.ingest)
+app.add_typer(replica.app, name="replica")
+app.command("query", epilog=query.EXAMPLE)(query.query)
+app.add_typer(snapshot.app, name="snapshot")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"federation {version('federation')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is returned, and errors are printed, never raised, where a user can act on them."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        code = app(args=given, prog_name="federation", standalone_mode=False)
+        sys.stdout.flush()
+    except FederationError as error:
+        print_error(error, as_json=as_json)
+        return error.exit_code
+    except _CommandLineError as error:
+        return _usage_error(error, as_json)
+    except BrokenPipeError:
+        # the reader has gone; the interpreter's own flush at exit must not complain about it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        known = _from_os(error)
+        print_error(known, as_json=as_json)
+        return known.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _usage_error(error: Exception, as_json: bool) -> int:
+    message = getattr(error, "format_message", error.__str__)()
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "federation"
+    if not message:  # a group without a command has printed its help
+        return UsageError.exit_code
+    print_error(UsageError(message.replace("\n", " ").rstrip("."), hint=f"run: {command} --help"), as_json=as_json)
+    return UsageError.exit_code
+
+
+def _from_os(error: OSError) -> FederationError:
+    if error.filename is None:
+        return UnavailableError(error.strerror or str(error), hint="check the computer's resources and permissions")
+    return UserError(f"{error.filename}: {error.strerror}", hint="check the path and its permissions")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

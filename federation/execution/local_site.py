@@ -1,0 +1,114 @@
+"""A registry of this process as a site: the calls of a remote one, without a server between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from federation.errors import QueryError
+from federation.execution.site import SiteExecutor
+from federation.wire.messages import ExecuteCall, SchemaStatus, SiteStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from federation.execution.site import Answer
+    from federation.model.catalog import SiteCatalog
+    from federation.registry.registry import Registry
+    from federation.wire.messages import Column
+
+__all__ = ["LocalRows", "LocalSite"]
+
+
+class LocalRows:
+    """Rows of one fragment, read as they are asked for."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.positions, self.schema, self._batches = answer
+        self.byte_count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if hasattr(self._batches, "close"):
+            self._batches.close()
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.byte_count += batch.nbytes
+            yield batch
+
+
+class LocalSite:
+    """One registry, asked directly; ``catalog`` says what it holds (`Registry.catalog`)."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        catalog: Callable[[], SiteCatalog] | None = None,
+        *,
+        row_count_max: int = 10_000_000,
+        software_version: str = "",
+    ) -> None:
+        self.site = registry.site
+        self.registry = registry
+        self._catalog = catalog or registry.catalog
+        self._executor = SiteExecutor(registry, row_count_max)
+        self._software_version = software_version
+
+    def get_catalog(self, known_version: str = "") -> SiteCatalog | None:
+        """What the site holds; None when that is still ``known_version``."""
+        catalog = self._catalog()
+        return None if known_version and catalog.version == known_version else catalog
+
+    def execute(
+        self,
+        sql: str,
+        columns: Sequence[Column],
+        keys: Mapping[str, pa.Array] | None = None,
+        *,
+        user: str = "",
+        query_id: str = "",
+        row_count_max: int = 0,
+        timeout_s: float | None = None,
+    ) -> LocalRows:
+        """Run one fragment; use the result as a context and iterate over its batches."""
+        pairs = []
+        for column in columns:
+            if column.type is None:
+                raise QueryError(f"column {column.name!r} of a fragment has no logical type", sql=sql)
+            pairs.append((column.name, column.type))
+        call = ExecuteCall(sql, tuple(pairs), keys or {}, user, query_id, row_count_max, timeout_s)
+        return LocalRows(self._executor.execute(call))
+
+    def status(self) -> SiteStatus:
+        """The site by its own account."""
+        catalog = self._catalog()
+        schemas = []
+        for held in catalog.schemas:
+            datasets = held.stats.get("dataset")
+            schemas.append(
+                SchemaStatus(
+                    held.schema,
+                    held.schema.site == self.site,
+                    held.epoch,
+                    held.lsn,
+                    held.head_lsn,
+                    held.staleness_s,
+                    dataset_count=datasets.row_count if datasets else 0,
+                )
+            )
+        universe = self.registry.universe
+        return SiteStatus(
+            self.site,
+            self._software_version,
+            self.registry.database.kind,
+            f"{universe.namespace} {universe.version}",
+            tuple(schemas),
+            self.registry.clock(),
+        )
+
+    def close(self) -> None:
+        """Nothing to do: the registry is the caller's."""

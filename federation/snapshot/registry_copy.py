@@ -1,0 +1,181 @@
+"""The registry inside a snapshot: rows of a closure, each kept in a replica of the schema that it came from.
+
+Beside the replicas there is the snapshot's own schema, which says where the files are: below the snapshot itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from federation.changelog import LogState, log_state, move_to
+from federation.datastore.durable import fsync_directory
+from federation.datastore.io_errors import as_federation_error
+from federation.errors import CorruptionError, LimitError, UnavailableError
+from federation.model.dataset import DatasetType
+from federation.model.position import GENESIS, SchemaId
+from federation.registry.registry import Registry
+from federation.registry.transaction import chunks, select_rows, upsert_rows
+from federation.storage import SqliteDatabase
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from federation.model.dimension import DimensionUniverse
+    from federation.model.position import Position
+    from federation.snapshot.closure import Closure
+    from federation.snapshot.collected import TableRows
+
+__all__ = [
+    "REGISTRY",
+    "copy_rows",
+    "create_registry",
+    "dataset_ids",
+    "local_artifacts",
+    "open_registry",
+    "read_table",
+    "record_files",
+    "registry_files",
+    "row_counts",
+    "seal",
+]
+
+#: directory of the registry's files below a snapshot
+REGISTRY = "registry"
+_BATCH = 5000
+
+
+def create_registry(directory: Path, name: str, universe: DimensionUniverse) -> Registry:
+    """An empty registry of the snapshot ``name`` below ``directory``."""
+    return Registry.create_in(SqliteDatabase(directory / REGISTRY), name, universe)
+
+
+def open_registry(directory: Path, name: str, *, read_only: bool = False) -> Registry:
+    """The registry of the snapshot ``name`` below ``directory``."""
+    return Registry.open_in(SqliteDatabase(directory / REGISTRY, read_only=read_only), name)
+
+
+def copy_rows(registry: Registry, closure: Closure, positions: Iterable[Position]) -> None:
+    """Put the rows of a closure into replicas of their schemas, and set how far these have got.
+
+    Each schema commits at once; doing it again changes nothing.
+    """
+    by_schema: dict[SchemaId, list[TableRows]] = {}
+    for rows in closure.rows:
+        by_schema.setdefault(rows.source, []).append(rows)
+    known = {position.schema_id: position for position in positions}
+    for schema, tables in by_schema.items():
+        held = registry.ensure_replica(schema)
+        with registry.database.write(held.physical) as connection:
+            defined = registry.tables_in(connection, held.physical)
+            for rows in sorted(tables, key=lambda rows: rows.table != "dataset_type"):
+                if rows.table == "dataset_type":
+                    for row in rows.rows:
+                        dataset_type = DatasetType.from_row(dict(zip(rows.columns, row, strict=True)))
+                        defined[dataset_type.name] = registry.table_of(dataset_type)
+                if rows.table not in defined:
+                    raise CorruptionError(
+                        f"{schema} has datasets of type {rows.table} and does not define it",
+                        hint="compare the schema with: federation replica verify",
+                    )
+                physical = registry.physical_tables(held.physical, tuple(defined.values()))[rows.table]
+                physical.create(connection, checkfirst=True)
+                for batch in chunks(rows.rows, _BATCH):
+                    upsert_rows(connection, physical, rows.columns, batch)
+            for name in set(defined) - {rows.table for rows in tables}:
+                registry.physical_tables(held.physical, tuple(defined.values()))[name].create(
+                    connection, checkfirst=True
+                )
+            if schema in known:
+                position = known[schema]
+                state = log_state(connection, held.physical)
+                move_to(connection, held.physical, state, LogState(position.epoch, position.lsn, GENESIS))
+
+
+def read_table(registry: Registry, schema: SchemaId, table: str) -> Iterator[dict[str, Any]]:
+    """All rows of one logical table of a schema, as mappings; nothing where it has no such table."""
+    held = registry.get(schema)
+    with registry.database.read((held.physical,)) as connection:
+        tables = registry.tables_in(connection, held.physical)
+        if table in tables:
+            physical = registry.physical_tables(held.physical, tuple(tables.values()))[table]
+            for row in connection.execute(sa.select(physical)):
+                yield dict(row._mapping)
+
+
+def _own(registry: Registry) -> SchemaId:
+    return SchemaId(registry.site, registry.site)
+
+
+def dataset_ids(registry: Registry) -> set[uuid.UUID]:
+    """Every dataset of the snapshot."""
+    return {
+        row["dataset_id"] for held in registry.held() for row in read_table(registry, held.schema, "dataset")
+    }
+
+
+def local_artifacts(registry: Registry) -> dict[uuid.UUID, dict[str, Any]]:
+    """The snapshot's own files: ``artifact`` row by dataset."""
+    return {row["dataset_id"]: row for row in read_table(registry, _own(registry), "artifact")}
+
+
+def record_files(registry: Registry, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Note files that are below the snapshot, in its own schema; rows that are there are left alone."""
+    with registry.transaction(registry.site) as tx:
+        table = tx.physical("artifact")
+        keys = [(row["dataset_id"],) for row in rows]
+        there = {row["dataset_id"] for row in select_rows(tx.connection, table, ("dataset_id",), keys)}
+        tx.put("artifact", [row for row in rows if row["dataset_id"] not in there])
+
+
+def row_counts(registry: Registry) -> dict[str, int]:
+    """Rows by logical table, over all schemas."""
+    counts: dict[str, int] = {}
+    for held in registry.held():
+        with registry.database.read((held.physical,)) as connection:
+            tables = registry.tables_in(connection, held.physical)
+            physical = registry.physical_tables(held.physical, tuple(tables.values()))
+            for name, table in physical.items():
+                count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+                if count:
+                    counts[name] = counts.get(name, 0) + count
+    return counts
+
+
+def registry_files(directory: Path) -> tuple[str, ...]:
+    """Paths of the registry's files, relative to the snapshot."""
+    return tuple(f"{REGISTRY}/{path.name}" for path in sorted((directory / REGISTRY).glob("*.sqlite")))
+
+
+def seal(directory: Path) -> None:
+    """Make every file of the registry complete in itself and durable: no write-ahead log beside it.
+
+    A registry in this state can be read from media that take no writes. Nothing may have it open.
+    """
+    for name in registry_files(directory):
+        path = directory / name
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise LimitError(
+                    f"cannot write {path}: no space left", hint="free some space, then run again"
+                ) from error
+            raise UnavailableError(f"cannot write {path}: {error}", hint="check the disk it is on") from error
+        finally:
+            connection.close()
+        if mode != "delete":
+            raise UnavailableError(f"{path} is in use by another process", hint="end it, then run again")
+        try:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise as_federation_error(error, "write", str(path)) from error
+    fsync_directory(directory / REGISTRY)

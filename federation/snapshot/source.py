@@ -1,0 +1,233 @@
+"""Where a snapshot's rows and files come from: what creation asks for, and the federation as the one that answers."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+import pyarrow as pa
+
+from federation.datastore.source import UrlSource
+from federation.errors import QueryError, UnavailableError
+from federation.model.logical import LogicalType
+from federation.model.position import Position
+from federation.snapshot.lookup import Answer, RowsByIds, RowsByKeys
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from federation.datastore.source import Source
+    from federation.model.catalog import FederationCatalog, SchemaCatalog
+    from federation.model.logical import ColumnDef, TableDef
+    from federation.model.position import SchemaId
+    from federation.snapshot.lookup import Lookup, Requests
+
+__all__ = ["Coordinator", "FederatedSource", "SnapshotSource"]
+
+#: keys in one fragment; 16 bytes each, so that a request stays far below what a message may hold
+KEYS_MAX = 500_000
+
+
+class SnapshotSource(Protocol):
+    """What a snapshot is made from."""
+
+    def seeds(self, sql: str) -> list[uuid.UUID]:
+        """The dataset ids that a statement selects."""
+
+    def lookup(self, requests: Requests) -> list[Answer]:
+        """The answers of all schemas to one round of lookups."""
+
+    def positions(self) -> tuple[Position, ...]:
+        """How far the change log of each schema has been applied, at least, to what `lookup` answers."""
+
+    def artifact_sources(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Source, ...]:
+        """Where to read one dataset's file, best first, from its rows of the ``artifact`` table."""
+
+
+class Coordinator(Protocol):
+    """What `FederatedSource` needs of the coordinator of queries."""
+
+    def catalog(self) -> FederationCatalog: ...
+    def query(self, sql: str) -> Any:
+        """A result whose ``table()`` or self is an Arrow table."""
+
+    def execute_on(
+        self, site: str, sql: str, columns: Sequence[Any], keys: Mapping[str, pa.Array]
+    ) -> pa.Table:
+        """Rows of one fragment at one site."""
+
+    def fetch(self, site: str, dataset_id: uuid.UUID) -> AbstractContextManager[Iterator[bytes]]:
+        """The bytes of a file that a site's datastore holds."""
+
+
+@attrs.frozen
+class _Fragment:
+    """One statement for one site."""
+
+    site: str
+    schema: SchemaId
+    table: TableDef
+    sql: str
+    keys: Mapping[str, pa.Array] = attrs.field(eq=False)
+    lookup: Lookup
+
+
+class FederatedSource:
+    """All reachable sites through a coordinator; each schema is read at its owner, else at its nearest replica.
+
+    The catalog is taken once, so that every round asks the same sites.
+    """
+
+    def __init__(self, coordinator: Coordinator, *, workers: int = 8) -> None:
+        self._coordinator = coordinator
+        self._workers = workers
+        self._catalog = coordinator.catalog()
+        self._holders = {schema: self._holder(schema) for schema in self._catalog.schemas}
+
+    def _holder(self, schema: SchemaId) -> tuple[str, SchemaCatalog]:
+        holders = self._catalog.holders(schema)
+        return next((holder for holder in holders if holder[0] == schema.site), holders[0])
+
+    def seeds(self, sql: str) -> list[uuid.UUID]:
+        result = self._coordinator.query(sql)
+        table: pa.Table = result if isinstance(result, pa.Table) else result.table()
+        if "dataset_id" not in table.column_names:
+            raise QueryError(
+                f"the selection gives columns {', '.join(table.column_names)} and no dataset_id",
+                hint="select dataset_id",
+                sql=sql,
+            )
+        column = table.column("dataset_id")
+        if column.type != pa.uuid():
+            raise QueryError(f"dataset_id of the selection is {column.type}, not a UUID", sql=sql)
+        return [value for value in column.to_pylist() if value is not None]
+
+    def positions(self) -> tuple[Position, ...]:
+        return tuple(
+            Position(schema.site, schema.name, held.epoch, held.lsn)
+            for schema, (_site, held) in sorted(self._holders.items())
+        )
+
+    def lookup(self, requests: Requests) -> list[Answer]:
+        fragments = [fragment for lookup in requests for fragment in self._fragments(lookup)]
+        if not fragments:
+            return []
+        with ThreadPoolExecutor(min(self._workers, len(fragments)), "snapshot") as pool:
+            try:
+                return list(pool.map(self._run, fragments))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # the first failure ends the round
+                raise
+
+    def artifact_sources(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Source, ...]:
+        present = [row for row in rows if row["present"]]
+        order = {site.site: number for number, site in enumerate(self._catalog.sites)}
+        present.sort(key=lambda row: order.get(row["site"], len(order)))
+        sources: dict[str, Source] = {}
+        for row in present:
+            if "://" in row["uri"] and not row["uri"].startswith("file:"):
+                sources.setdefault(row["uri"], UrlSource(row["uri"]))
+        for row in present:
+            # a file: URL means something on that site's computers only; the site itself can always read it
+            if row["site"] in order:
+                source = _SiteSource(self._coordinator, row["site"], row["dataset_id"])
+                sources.setdefault(source.name, source)
+        return tuple(sources.values())
+
+    def _fragments(self, lookup: Lookup) -> Iterator[_Fragment]:
+        column, values = _driving_column(lookup)
+        for schema, (site, held) in self._holders.items():
+            table = held.table(lookup.table)
+            if table is None:
+                continue
+            names = ", ".join(_quoted(name) for name in table.stored_names)
+            sql = (
+                f'SELECT {names} FROM "{schema}".{_quoted(table.name)} '
+                f"WHERE {_quoted(column)} IN (SELECT value FROM param.k)"
+            )
+            for start in range(0, len(values), KEYS_MAX):
+                keys = _key_array(values[start : start + KEYS_MAX], table.column(column))
+                yield _Fragment(site, schema, table, sql, {"k": keys}, lookup)
+
+    def _run(self, fragment: _Fragment) -> Answer:
+        table = self._coordinator.execute_on(
+            fragment.site, fragment.sql, fragment.table.stored, fragment.keys
+        )
+        names = fragment.table.stored_names
+        rows = zip(*(_values(table.column(name)) for name in names), strict=True)
+        return Answer(
+            fragment.lookup.table, fragment.schema, names, tuple(_wanted(fragment.lookup, names, rows))
+        )
+
+
+class _SiteSource:
+    """A dataset's file, read from a site's datastore through the site."""
+
+    def __init__(self, coordinator: Coordinator, site: str, dataset_id: uuid.UUID) -> None:
+        self._coordinator = coordinator
+        self._site = site
+        self._dataset_id = dataset_id
+
+    @property
+    def name(self) -> str:
+        return f"dataset {self._dataset_id} at site {self._site}"
+
+    @contextmanager
+    def open(self) -> Iterator[Iterator[bytes]]:
+        with self._coordinator.fetch(self._site, self._dataset_id) as stream:
+            yield iter(stream)
+
+
+def _driving_column(lookup: Lookup) -> tuple[str, list[Any]]:
+    """The column whose values go to the sites: the one with the most different values."""
+    if isinstance(lookup, RowsByIds):
+        return lookup.column, sorted(lookup.ids)
+    if isinstance(lookup, RowsByKeys):
+        by_column = {
+            name: {key[place] for key in lookup.keys} for place, name in enumerate(lookup.columns)
+        }
+        name = max(by_column, key=lambda name: len(by_column[name]))
+        return name, sorted(by_column[name])
+    return lookup.column, sorted(lookup.names)
+
+
+def _wanted(
+    lookup: Lookup, names: Sequence[str], rows: Iterator[tuple[Any, ...]]
+) -> Iterator[tuple[Any, ...]]:
+    """The rows that match all columns of a lookup; the driving column was matched at the site."""
+    if not isinstance(lookup, RowsByKeys) or len(lookup.columns) == 1:
+        yield from rows  # by timespan, giving more rows than asked is allowed: the closure looks again
+        return
+    places = [names.index(name) for name in lookup.columns]
+    for row in rows:
+        if tuple(row[place] for place in places) in lookup.keys:
+            yield row
+
+
+def _key_array(values: Sequence[Any], column: ColumnDef) -> pa.Array:
+    if column.type is LogicalType.UUID:
+        storage = pa.array([value.bytes for value in values], pa.binary(16))
+        return pa.ExtensionArray.from_storage(pa.uuid(), storage)
+    types = {LogicalType.INT64: pa.int64(), LogicalType.STRING: pa.string()}
+    if column.type not in types:
+        raise UnavailableError(
+            f"rows can't be looked up by column {column.name} of type {column.type}",
+            hint="use keys of type int64, string or uuid",
+        )
+    return pa.array(values, types[column.type])
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Python values as a registry stores them; a timestamp is its count of nanoseconds."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
