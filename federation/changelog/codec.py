@@ -31,7 +31,9 @@ _HASH_BYTES = 16
 
 def _decode_hook(code: int, data: memoryview) -> Any:
     if code != _UUID_EXTENSION:
-        raise CorruptionError(f"unknown extension type {code} in a change log entry", hint="update this software")
+        raise CorruptionError(
+            f"unknown extension type {code} in a change log entry", hint="update this software"
+        )
     return uuid.UUID(bytes=bytes(data))
 
 
@@ -67,7 +69,9 @@ def decode_changes(body: bytes) -> tuple[Change, ...]:
         elif body[:1] == b"\1":
             packed = zstandard.ZstdDecompressor().decompress(body[1:])
         else:
-            raise CorruptionError(f"log entry starts with {body[:1]!r}", hint="the entry was damaged on its way")
+            raise CorruptionError(
+                f"log entry starts with {body[:1]!r}", hint="the entry was damaged on its way"
+            )
         return tuple(
             Change(table, Operation(operation), columns, tuple(rows))
             for table, operation, columns, rows in _DECODER.decode(packed)

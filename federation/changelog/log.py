@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from federation.changelog.codec import SCHEMA_VERSION, chain_hash, digest_of, encode_changes
 from federation.errors import NotFoundError
+from federation.killpoints import killpoint
 from federation.model.change import Change, LogEntry
 from federation.model.position import GENESIS
 
@@ -66,8 +67,10 @@ def log_tables(schema: str) -> LogTables:
         sqlite_autoincrement=True,
     )
     sa.Index(
-        "ix_change_log_unstamped", log.c.entry_id,
-        postgresql_where=log.c.lsn.is_(None), sqlite_where=log.c.lsn.is_(None),
+        "ix_change_log_unstamped",
+        log.c.entry_id,
+        postgresql_where=log.c.lsn.is_(None),
+        sqlite_where=log.c.lsn.is_(None),
     )
     state = sa.Table(
         "log_state",
@@ -166,6 +169,8 @@ def stamp(database: Database, schema: str) -> int:
             )
             connection.execute(tables.state.update().values(lsn=lsn, chain=chain))
             count = len(stamps)
+            killpoint("stamp.before_commit")
+    killpoint("stamp.after_commit")
     return count
 
 
@@ -183,8 +188,13 @@ def read_entries(connection: sa.Connection, schema: str, after_lsn: int, byte_li
             break
         entries.append(
             LogEntry(
-                row.lsn, row.committed_tai_ns, row.row_count, row.schema_version,
-                bytes(row.body), bytes(row.digest), bytes(row.chain),
+                row.lsn,
+                row.committed_tai_ns,
+                row.row_count,
+                row.schema_version,
+                bytes(row.body),
+                bytes(row.digest),
+                bytes(row.chain),
             )
         )
     rows.close()
@@ -198,5 +208,3 @@ def entry_chain(connection: sa.Connection, schema: str, lsn: int) -> bytes | Non
     log = log_tables(schema).log
     found = connection.execute(sa.select(log.c.chain).where(log.c.lsn == lsn)).scalar()
     return None if found is None else bytes(found)
-
-

@@ -65,8 +65,12 @@ class Fleet:
         peers: dict[str, tuple[PeerConfig, ...]] = {"summit": (), "base": (summit,), "ncsa": (summit, base)}
         for name, port in ports.items():
             text = render_site(
-                name, f"../{name}", Address("127.0.0.1", port), "sqlite" if name == "summit" else "postgresql",
-                peers[name], (FilePolicy(("*",)),) if name == "ncsa" else (),
+                name,
+                f"../{name}",
+                Address("127.0.0.1", port),
+                "sqlite" if name == "summit" else "postgresql",
+                peers[name],
+                (FilePolicy(("*",)),) if name == "ncsa" else (),
             )
             path = self.sites / f"{name}.toml"
             path.write_text(text)

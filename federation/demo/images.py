@@ -54,9 +54,18 @@ def write_raw(path: Path, exposure: Exposure, detector: Detector) -> None:
     begin = Time(format_tai(exposure.begin_tai_ns), scale="tai", format="iso")
     header = _header(
         detector,
-        OBSID=exposure.obs_id, SEQNUM=exposure.seq_num, IMGTYPE="OBJECT", FILTER=BANDS[exposure.band],
-        EXPTIME=30.0, DARKTIME=30.93, TIMESYS="TAI", DATE_OBS=begin.isot, MJD_OBS=float(begin.mjd),
-        RA=exposure.ra_deg, DEC=exposure.dec_deg, RADESYS="ICRS",
+        OBSID=exposure.obs_id,
+        SEQNUM=exposure.seq_num,
+        IMGTYPE="OBJECT",
+        FILTER=BANDS[exposure.band],
+        EXPTIME=30.0,
+        DARKTIME=30.93,
+        TIMESYS="TAI",
+        DATE_OBS=begin.isot,
+        MJD_OBS=float(begin.mjd),
+        RA=exposure.ra_deg,
+        DEC=exposure.dec_deg,
+        RADESYS="ICRS",
     )
     fits.PrimaryHDU(np.rint(image).astype(np.int32), header).writeto(path)
 

@@ -78,25 +78,47 @@ class Exposure:
         north = UnitVector3d.northFrom(center)
         corners = []
         for number in range(8):
-            edge = center.rotatedAround(UnitVector3d.orthogonalTo(center, north), Angle.fromDegrees(FIELD_RADIUS_DEG))
+            edge = center.rotatedAround(
+                UnitVector3d.orthogonalTo(center, north), Angle.fromDegrees(FIELD_RADIUS_DEG)
+            )
             corners.append(edge.rotatedAround(center, Angle(2 * math.pi * number / 8)))
         return bytes(ConvexPolygon(corners).encode())
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Dimension records of the exposure and its visit, parents first."""
         shared = {
-            "instrument": INSTRUMENT, "id": self.id, "physical_filter": BANDS[self.band], "day_obs": DAY_OBS,
-            "seq_num": self.seq_num, "exposure_time": EXPOSURE_S, "target_name": "lowdust",
-            "observation_reason": f"singles_{self.band}", "science_program": "BLOCK-407",
-            "timespan_begin": self.begin_tai_ns, "timespan_end": self.end_tai_ns,
-            "azimuth": (222.0 + self.seq_num) % 360.0, "zenith_angle": 18.1 + 0.01 * self.seq_num,
+            "instrument": INSTRUMENT,
+            "id": self.id,
+            "physical_filter": BANDS[self.band],
+            "day_obs": DAY_OBS,
+            "seq_num": self.seq_num,
+            "exposure_time": EXPOSURE_S,
+            "target_name": "lowdust",
+            "observation_reason": f"singles_{self.band}",
+            "science_program": "BLOCK-407",
+            "timespan_begin": self.begin_tai_ns,
+            "timespan_end": self.end_tai_ns,
+            "azimuth": (222.0 + self.seq_num) % 360.0,
+            "zenith_angle": 18.1 + 0.01 * self.seq_num,
         }
         yield "group", {"instrument": INSTRUMENT, "name": self.obs_id}
-        yield "exposure", {
-            **shared, "obs_id": self.obs_id, "group": self.obs_id, "dark_time": 30.93, "observation_type": "science",
-            "seq_start": self.seq_num, "seq_end": self.seq_num, "tracking_ra": self.ra_deg, "tracking_dec": self.dec_deg,
-            "sky_angle": 314.98, "has_simulated": True, "can_see_sky": True,
-        }
+        yield (
+            "exposure",
+            {
+                **shared,
+                "obs_id": self.obs_id,
+                "group": self.obs_id,
+                "dark_time": 30.93,
+                "observation_type": "science",
+                "seq_start": self.seq_num,
+                "seq_end": self.seq_num,
+                "tracking_ra": self.ra_deg,
+                "tracking_dec": self.dec_deg,
+                "sky_angle": 314.98,
+                "has_simulated": True,
+                "can_see_sky": True,
+            },
+        )
         yield "visit", {**shared, "name": self.obs_id, "region": self.region()}
         yield "visit_definition", {"instrument": INSTRUMENT, "exposure": self.id, "visit": self.id}
 
@@ -113,26 +135,45 @@ def detectors() -> tuple[Detector, ...]:
 
 def instrument_records() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Records that exist before the night begins, parents first."""
-    yield "instrument", [
-        {
-            "name": INSTRUMENT, "visit_max": 6050123199999, "visit_system": 2, "exposure_max": 6050123199999,
-            "detector_max": 1000, "class_name": "lsst.obs.lsst.LsstCam",
-        }
-    ]
+    yield (
+        "instrument",
+        [
+            {
+                "name": INSTRUMENT,
+                "visit_max": 6050123199999,
+                "visit_system": 2,
+                "exposure_max": 6050123199999,
+                "detector_max": 1000,
+                "class_name": "lsst.obs.lsst.LsstCam",
+            }
+        ],
+    )
     yield "physical_filter", [{"instrument": INSTRUMENT, "name": n, "band": b} for b, n in BANDS.items()]
-    yield "detector", [
-        {
-            "instrument": INSTRUMENT, "id": d.id, "full_name": d.full_name, "name_in_raft": d.sensor, "raft": d.raft,
-            "purpose": "SCIENCE",
-        }
-        for d in detectors()
-    ]
-    yield "day_obs", [
-        {
-            "instrument": INSTRUMENT, "id": DAY_OBS,
-            "timespan_begin": parse_tai("2025-12-02 12:00:00"), "timespan_end": parse_tai("2025-12-03 12:00:00"),
-        }
-    ]
+    yield (
+        "detector",
+        [
+            {
+                "instrument": INSTRUMENT,
+                "id": d.id,
+                "full_name": d.full_name,
+                "name_in_raft": d.sensor,
+                "raft": d.raft,
+                "purpose": "SCIENCE",
+            }
+            for d in detectors()
+        ],
+    )
+    yield (
+        "day_obs",
+        [
+            {
+                "instrument": INSTRUMENT,
+                "id": DAY_OBS,
+                "timespan_begin": parse_tai("2025-12-02 12:00:00"),
+                "timespan_end": parse_tai("2025-12-03 12:00:00"),
+            }
+        ],
+    )
 
 
 def night(count: int, first_seq_num: int = 1) -> tuple[Exposure, ...]:

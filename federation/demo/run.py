@@ -77,7 +77,11 @@ def run_demo(workdir: Path | None, json_output: bool) -> int:
 
 def _tell(story: _Story, fleet: Fleet) -> None:
     console = story.console
-    console.print(Panel.fit("One night with LSSTCam: [b]summit[/] → [b]base[/] → [b]ncsa[/]", subtitle="federation demo"))
+    console.print(
+        Panel.fit(
+            "One night with LSSTCam: [b]summit[/] → [b]base[/] → [b]ncsa[/]", subtitle="federation demo"
+        )
+    )
     with story.step("three sites start: summit on SQLite, base and ncsa on the embedded PostgreSQL"):
         fleet.create()
         for name in fleet.configs:
@@ -94,7 +98,9 @@ def _tell(story: _Story, fleet: Fleet) -> None:
         biases = demo.calibrate()
     with story.step("rows and files follow to ncsa"):
         arrival = demo.wait_arrival()
-    story.say(f"{raws} raws and {biases} biases; rows {arrival.rows_s} s, files {arrival.files_s} s after the last")
+    story.say(
+        f"{raws} raws and {biases} biases; rows {arrival.rows_s} s, files {arrival.files_s} s after the last"
+    )
     with story.step("ncsa processes two visits; alice reprocesses one raft in a schema of her own"):
         processed = demo.process()
     _query(story, demo)
@@ -114,15 +120,20 @@ def _query(story: _Story, demo: Night) -> None:
     with demo.session("ncsa") as session:
         with story.step("one query over all three sites"):
             result = session.query(JOIN)
-        story.console.print(Panel(explain_text(result.plan), title="the plan", border_style="dim"), highlight=False)
+        story.console.print(
+            Panel(explain_text(result.plan), title="the plan", border_style="dim"), highlight=False
+        )
         story.console.print(_answer(result))
         replica = session.query(JOIN, max_staleness_s=60.0)
     if sorted(map(repr, replica.to_pylist())) != sorted(map(repr, result.to_pylist())):
         raise CorruptionError("replicas and owners gave different answers", hint="report this with the logs")
-    story.say(f"with --max-staleness 60 the same answer comes from {len({f.site for f in replica.fragments})} site")
+    story.say(
+        f"with --max-staleness 60 the same answer comes from {len({f.site for f in replica.fragments})} site"
+    )
     story.facts["join_rows"] = result.row_count
     story.facts["fragments"] = [
-        {"site": f.site, "rows": f.rows, "bytes": f.bytes, "seconds": round(f.seconds, 4)} for f in result.fragments
+        {"site": f.site, "rows": f.rows, "bytes": f.bytes, "seconds": round(f.seconds, 4)}
+        for f in result.fragments
     ]
 
 
@@ -140,13 +151,19 @@ def _snapshot(story: _Story, fleet: Fleet, demo: Night) -> None:
     target = fleet.directory / "snapshot"
     visit = demo.exposures[0].id
     sql = f"SELECT c.dataset_id FROM ncsa.calexp c WHERE c.visit = {visit} AND c.detector BETWEEN 90 AND 98"
-    with demo.session("ncsa") as session, story.step("a snapshot of nine images, with everything they were made from"):
+    with (
+        demo.session("ncsa") as session,
+        story.step("a snapshot of nine images, with everything they were made from"),
+    ):
         report = session.snapshot(target, sql=sql, collections=[CALEXP_RUN], calibrations=[CALIBRATIONS])
     with story.step("the snapshot is verified"):
         checked = demo.verify_snapshot(target)
     story.say(f"{report.datasets} datasets, {report.files} files, {report.bytes} bytes; every checksum right")
     story.facts["snapshot"] = {
-        "datasets": report.datasets, "files": report.files, "bytes": report.bytes, "verified": checked.ok,
+        "datasets": report.datasets,
+        "files": report.files,
+        "bytes": report.bytes,
+        "verified": checked.ok,
     }
 
 
@@ -179,12 +196,21 @@ def _summarize(story: _Story, kept: Path | None) -> None:
     facts = story.facts
     table = Table.grid(padding=(0, 2))
     snapshot, lag = facts["snapshot"], facts["lag_s"]
-    table.add_row("replicated", f"{facts['rows_replicated']} rows and {facts['files_replicated']} files to ncsa")
-    table.add_row("lag", f"rows {lag['rows']} s, files {lag['files']} s; {lag['after_outage']} s after the outage")
+    table.add_row(
+        "replicated", f"{facts['rows_replicated']} rows and {facts['files_replicated']} files to ncsa"
+    )
+    table.add_row(
+        "lag", f"rows {lag['rows']} s, files {lag['files']} s; {lag['after_outage']} s after the outage"
+    )
     table.add_row("join", f"{facts['join_rows']} rows from {len(facts['fragments'])} fragments")
-    table.add_row("snapshot", f"{snapshot['datasets']} datasets, {snapshot['files']} files, {snapshot['bytes']} bytes, verified")
+    table.add_row(
+        "snapshot",
+        f"{snapshot['datasets']} datasets, {snapshot['files']} files, {snapshot['bytes']} bytes, verified",
+    )
     table.add_row("time", f"{facts['seconds']} s")
     if kept:
         table.add_row("kept in", str(kept))
-        table.add_row("look around", f"federation query --site {kept / 'snapshot'} 'SELECT * FROM federation.tables'")
+        table.add_row(
+            "look around", f"federation query --site {kept / 'snapshot'} 'SELECT * FROM federation.tables'"
+        )
     story.console.print(Panel(table, title="what happened", border_style="green"))

@@ -83,13 +83,26 @@ class Night:
         return directory
 
     def _ingest(
-        self, site: str, files: Sequence[IngestFile], type_: DatasetType, run: str, schema: str | None = None, *, once: bool = True
+        self,
+        site: str,
+        files: Sequence[IngestFile],
+        type_: DatasetType,
+        run: str,
+        schema: str | None = None,
+        *,
+        once: bool = True,
     ) -> dict[tuple[int, int], uuid.UUID]:
         config = self._config(site)
         with Registry.open(config) as registry:
             report = ingest_files(
-                registry, Datastore(config.datastore_url), files, run=run, dataset_type=type_.name, schema=schema,
-                declaration=type_, once=once,
+                registry,
+                Datastore(config.datastore_url),
+                files,
+                run=run,
+                dataset_type=type_.name,
+                schema=schema,
+                declaration=type_,
+                once=once,
             )
         for file in files:
             file.path.unlink()
@@ -177,7 +190,8 @@ class Night:
         while not done():
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"{what} did not arrive within {WAIT_S:.0f} s", hint=f"look into the logs in {self.fleet.directory}"
+                    f"{what} did not arrive within {WAIT_S:.0f} s",
+                    hint=f"look into the logs in {self.fleet.directory}",
                 )
             time.sleep(0.1)
 
@@ -222,7 +236,9 @@ class Night:
         datastore = Datastore(config.datastore_url)
         with Registry.open(config) as registry, registry.transaction(site) as tx:
             rows = tx.select("artifact", ("dataset_id",), [(i,) for i in ids])
-        return {row["dataset_id"]: Path(datastore.resolve(row["uri"]).removeprefix("file://")) for row in rows}
+        return {
+            row["dataset_id"]: Path(datastore.resolve(row["uri"]).removeprefix("file://")) for row in rows
+        }
 
     def session(self, site: str) -> Session:
         """A session whose home is the site."""

@@ -115,7 +115,9 @@ class Coordinator:
     def _ask(self, site: str) -> SiteCatalog:
         with self._lock:
             known = self._known.get(site)
-        fresh = self.clients[site].get_catalog(known.version if known else "")
+        # the version is that of the rows; how old a replica is must always be asked
+        owned = known is not None and all(held.schema.site == site for held in known.schemas)
+        fresh = self.clients[site].get_catalog(known.version if known and owned else "")
         if fresh is None:
             if known is None:
                 raise UnavailableError(f"site {site} sent no catalog", hint="bring both sites to one version")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from federation.errors import QueryError
 from federation.execution.site import SiteExecutor
+from federation.registry.catalog import CatalogSource
+from federation.wire.arrow import column_pairs
 from federation.wire.messages import ExecuteCall, SchemaStatus, SiteStatus
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class LocalRows:
 
 
 class LocalSite:
-    """One registry, asked directly; ``catalog`` says what it holds (`Registry.catalog`)."""
+    """One registry, asked directly; ``catalog`` says what it holds, with the age of replicas where one knows it."""
 
     def __init__(
         self,
@@ -54,14 +55,13 @@ class LocalSite:
     ) -> None:
         self.site = registry.site
         self.registry = registry
-        self._catalog = catalog or registry.catalog
+        self._catalog = catalog or CatalogSource(registry).catalog
         self._executor = SiteExecutor(registry, row_count_max)
         self._software_version = software_version
 
-    def get_catalog(self, known_version: str = "") -> SiteCatalog | None:
-        """What the site holds; None when that is still ``known_version``."""
-        catalog = self._catalog()
-        return None if known_version and catalog.version == known_version else catalog
+    def get_catalog(self, known_version: str = "") -> SiteCatalog:  # noqa: ARG002
+        """What the site holds, always in whole: nothing is saved by leaving it out."""
+        return self._catalog()
 
     def execute(
         self,
@@ -75,12 +75,8 @@ class LocalSite:
         timeout_s: float | None = None,
     ) -> LocalRows:
         """Run one fragment; use the result as a context and iterate over its batches."""
-        pairs = []
-        for column in columns:
-            if column.type is None:
-                raise QueryError(f"column {column.name!r} of a fragment has no logical type", sql=sql)
-            pairs.append((column.name, column.type))
-        call = ExecuteCall(sql, tuple(pairs), keys or {}, user, query_id, row_count_max, timeout_s)
+        pairs = column_pairs(columns, sql)
+        call = ExecuteCall(sql, pairs, keys or {}, user, query_id, row_count_max, timeout_s)
         return LocalRows(self._executor.execute(call))
 
     def status(self) -> SiteStatus:

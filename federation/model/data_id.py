@@ -31,7 +31,9 @@ class DataId(Mapping[str, Any]):
     values_: tuple[Any, ...]
 
     @classmethod
-    def standardize(cls, universe: DimensionUniverse, group: DimensionGroup, values: Mapping[str, Any]) -> DataId:
+    def standardize(
+        cls, universe: DimensionUniverse, group: DimensionGroup, values: Mapping[str, Any]
+    ) -> DataId:
         """A data ID of ``group`` from any mapping that has at least its required dimensions.
 
         Raises `UserError` that names a missing dimension, an unknown one, or a value of the wrong type. Values of
@@ -40,7 +42,8 @@ class DataId(Mapping[str, Any]):
         missing = [name for name in group.required if values.get(name) is None]
         if missing:
             raise UserError(
-                f"data ID {dict(values)} lacks {', '.join(missing)}", hint="it needs " + ", ".join(group.required)
+                f"data ID {dict(values)} lacks {', '.join(missing)}",
+                hint="it needs " + ", ".join(group.required),
             )
         for name in values:
             if name not in group.names:

@@ -61,7 +61,9 @@ class DatasetType:
             bool(row["is_calibration"]),
             tuple(
                 Field(name, LogicalType(type_))
-                for name, _, type_ in (item.partition(":") for item in filter(None, row["metadata"].split(",")))
+                for name, _, type_ in (
+                    item.partition(":") for item in filter(None, row["metadata"].split(","))
+                )
             ),
         )
 

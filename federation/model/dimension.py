@@ -53,13 +53,23 @@ class Field:
         """A field from its entry in a universe file; `ConfigError` names ``where``."""
         unknown = set(raw) - {"name", "type", "nullable", "doc", "unit"}
         if unknown:
-            raise ConfigError(f"{where}: unknown keys {sorted(unknown)}", hint="a field has name, type, nullable, doc, unit")
+            raise ConfigError(
+                f"{where}: unknown keys {sorted(unknown)}", hint="a field has name, type, nullable, doc, unit"
+            )
         name, type_name = raw.get("name"), raw.get("type")
         if not isinstance(name, str) or not _NAME.match(name):
             raise ConfigError(f"{where}: field name {name!r} is not a lower-case identifier")
         if type_name not in _FIELD_TYPES:
-            raise ConfigError(f"{where}.{name}: unknown type {type_name!r}", hint="one of " + ", ".join(_FIELD_TYPES))
-        return cls(name, _FIELD_TYPES[type_name], bool(raw.get("nullable", True)), raw.get("doc", ""), raw.get("unit", ""))
+            raise ConfigError(
+                f"{where}.{name}: unknown type {type_name!r}", hint="one of " + ", ".join(_FIELD_TYPES)
+            )
+        return cls(
+            name,
+            _FIELD_TYPES[type_name],
+            bool(raw.get("nullable", True)),
+            raw.get("doc", ""),
+            raw.get("unit", ""),
+        )
 
 
 @attrs.frozen
@@ -131,7 +141,9 @@ class DimensionUniverse:
         try:
             text = path.read_text()
         except OSError as error:
-            raise ConfigError(f"cannot read universe file {path}: {error.strerror}", hint="check the path") from error
+            raise ConfigError(
+                f"cannot read universe file {path}: {error.strerror}", hint="check the path"
+            ) from error
         return cls.parse(text, str(path))
 
     @classmethod
@@ -143,7 +155,9 @@ class DimensionUniverse:
             raise ConfigError(f"{where}: {error}", hint="mend the TOML syntax") from error
         unknown = set(raw) - {"namespace", "version", "skypix", "element"}
         if unknown:
-            raise ConfigError(f"{where}: unknown keys {sorted(unknown)}", hint="namespace, version, skypix, element")
+            raise ConfigError(
+                f"{where}: unknown keys {sorted(unknown)}", hint="namespace, version, skypix, element"
+            )
         skypix = raw.get("skypix", {})
         drafts = dict(raw.get("element", {}))
         elements: dict[str, DimensionElement] = {}
@@ -151,15 +165,25 @@ class DimensionUniverse:
             for level in levels:
                 name = f"{system}{level}"
                 elements[name] = DimensionElement(
-                    name, (), (), Field("id", LogicalType.INT64, nullable=False), (), (),
-                    has_region=False, is_skypix=True, doc=f"pixel of {system} at level {level}",
+                    name,
+                    (),
+                    (),
+                    Field("id", LogicalType.INT64, nullable=False),
+                    (),
+                    (),
+                    has_region=False,
+                    is_skypix=True,
+                    doc=f"pixel of {system} at level {level}",
                 )
         pending = list(drafts)
         while pending:
             ready = [
                 name
                 for name in pending
-                if all(d in elements for d in (*drafts[name].get("requires", ()), *drafts[name].get("implies", ())))
+                if all(
+                    d in elements
+                    for d in (*drafts[name].get("requires", ()), *drafts[name].get("implies", ()))
+                )
             ]
             if not ready:
                 raise ConfigError(
@@ -172,10 +196,15 @@ class DimensionUniverse:
             pending.remove(name)
         for element in elements.values():
             if element.derived_from and element.derived_from not in elements:
-                raise ConfigError(f"{where}: {element.name}.derived_from names unknown element {element.derived_from!r}")
+                raise ConfigError(
+                    f"{where}: {element.name}.derived_from names unknown element {element.derived_from!r}"
+                )
         return cls(
-            str(raw.get("namespace", "custom")), int(raw.get("version", 0)), tuple(elements.values()),
-            str(skypix.get("common", "")), text,
+            str(raw.get("namespace", "custom")),
+            int(raw.get("version", 0)),
+            tuple(elements.values()),
+            str(skypix.get("common", "")),
+            text,
         )
 
     @staticmethod
@@ -185,10 +214,22 @@ class DimensionUniverse:
         place = f"{where}: element.{name}"
         if not _NAME.match(name):
             raise ConfigError(f"{place}: not a lower-case identifier")
-        allowed = {"doc", "keys", "requires", "implies", "metadata", "governor", "region", "timespan", "derived_from"}
+        allowed = {
+            "doc",
+            "keys",
+            "requires",
+            "implies",
+            "metadata",
+            "governor",
+            "region",
+            "timespan",
+            "derived_from",
+        }
         unknown = set(raw) - allowed
         if unknown:
-            raise ConfigError(f"{place}: unknown keys {sorted(unknown)}", hint="known keys: " + ", ".join(sorted(allowed)))
+            raise ConfigError(
+                f"{place}: unknown keys {sorted(unknown)}", hint="known keys: " + ", ".join(sorted(allowed))
+            )
         required: set[str] = set()
         for dimension in raw.get("requires", ()):
             required |= {dimension, *known[dimension].required}
@@ -218,6 +259,7 @@ class DimensionUniverse:
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest of what the universe means: equal for two files that differ only in prose."""
+
         def strip(value: Any) -> Any:
             if isinstance(value, dict):
                 return {key: strip(item) for key, item in value.items() if key != "doc"}
@@ -240,7 +282,8 @@ class DimensionUniverse:
         except KeyError:
             raise NotFoundError(
                 f"unknown dimension {name!r}",
-                hint=f"universe {self.namespace} version {self.version} has: " + ", ".join(self.element_names),
+                hint=f"universe {self.namespace} version {self.version} has: "
+                + ", ".join(self.element_names),
             ) from None
 
     def table_key(self, name: str) -> tuple[str, ...]:
@@ -259,13 +302,17 @@ class DimensionUniverse:
         while todo:
             element = self[todo.pop()]
             if not element.is_dimension:
-                raise NotFoundError(f"{element.name!r} is a relation, not a dimension", hint="name its dimensions instead")
+                raise NotFoundError(
+                    f"{element.name!r} is a relation, not a dimension", hint="name its dimensions instead"
+                )
             if element.name not in members:
                 members.add(element.name)
                 todo.extend((*element.required, *element.implied))
         ordered = sorted(members, key=self._order.__getitem__)
         implied_by = {implied for name in ordered for implied in self[name].implied}
-        required_by = {dimension for name in ordered for dimension in self[name].required if name not in implied_by}
+        required_by = {
+            dimension for name in ordered for dimension in self[name].required if name not in implied_by
+        }
         implied = tuple(name for name in ordered if name in implied_by and name not in required_by)
         return DimensionGroup(tuple(name for name in ordered if name not in implied), implied)
 

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from federation.model.dataset import DatasetType
     from federation.model.dimension import DimensionUniverse
 
-__all__ = ["ColumnDef", "LogicalType", "TableDef", "TableKind", "dataset_type_table", "dimension_tables", "system_tables"]
+__all__ = [
+    "ColumnDef",
+    "LogicalType",
+    "TableDef",
+    "TableKind",
+    "dataset_type_table",
+    "dimension_tables",
+    "system_tables",
+]
 
 
 class LogicalType(enum.StrEnum):
@@ -128,9 +136,17 @@ def system_tables() -> tuple[TableDef, ...]:
             TableKind.SYSTEM,
             (
                 _col("name", t.STRING, "name of the dataset type", null=False, fixed=True),
-                _col("dimensions", t.STRING, "required and implied dimensions, comma-separated", null=False, fixed=True),
+                _col(
+                    "dimensions",
+                    t.STRING,
+                    "required and implied dimensions, comma-separated",
+                    null=False,
+                    fixed=True,
+                ),
                 _col("storage_class", t.STRING, "what a dataset is in memory", null=False),
-                _col("is_calibration", t.BOOL, "may be certified with a validity range", null=False, fixed=True),
+                _col(
+                    "is_calibration", t.BOOL, "may be certified with a validity range", null=False, fixed=True
+                ),
                 _col("metadata", t.STRING, "metadata columns as name:type, comma-separated", null=False),
             ),
             key=("name",),
@@ -277,7 +293,9 @@ def _dimension_table(universe: DimensionUniverse, name: str) -> TableDef:
         )
         key.append(dimension)
     if element.primary_key is not None:
-        columns.append(_col(element.primary_key.name, element.primary_key.type, f"key of {name}", null=False, fixed=True))
+        columns.append(
+            _col(element.primary_key.name, element.primary_key.type, f"key of {name}", null=False, fixed=True)
+        )
         key.append(element.primary_key.name)
     for alternate in element.alternate_keys:
         columns.append(_col(alternate.name, alternate.type, alternate.doc or f"alternate key of {name}"))
@@ -294,7 +312,9 @@ def _dimension_table(universe: DimensionUniverse, name: str) -> TableDef:
         columns.append(_col("timespan_end", LogicalType.TIMESTAMP, "first moment after it (TAI)"))
     references = [
         Reference(
-            (*(c for c in universe[d].required), d) if set(universe[d].required) <= set(element.required) else (d,),
+            (*(c for c in universe[d].required), d)
+            if set(universe[d].required) <= set(element.required)
+            else (d,),
             d,
             universe.table_key(d),
         )
@@ -323,9 +343,13 @@ def dataset_type_table(universe: DimensionUniverse, dataset_type: DatasetType) -
         _ORIGIN,
     ]
     for dimension in group.required:
-        columns.append(_col(dimension, universe[dimension].key_type, f"its {dimension}", null=False, fixed=True))
+        columns.append(
+            _col(dimension, universe[dimension].key_type, f"its {dimension}", null=False, fixed=True)
+        )
     for dimension in group.implied:
-        columns.append(_col(dimension, universe[dimension].key_type, f"its {dimension} (implied)", fixed=False))
+        columns.append(
+            _col(dimension, universe[dimension].key_type, f"its {dimension} (implied)", fixed=False)
+        )
     for field in dataset_type.metadata:
         columns.append(ColumnDef(field.name, field.type, doc=field.doc, unit=field.unit))
     references = [Reference(("dataset_id",), "dataset", ("dataset_id",))]

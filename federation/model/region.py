@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lsst.sphgeom import Region
+from lsst.sphgeom import DISJOINT, Region
 
 from federation.errors import UserError
 
@@ -23,13 +23,4 @@ def decode_region(encoded: bytes) -> Region:
 def overlaps(a: bytes, b: bytes) -> bool:
     """Whether two encoded regions may share a point (exact where lsst-sphgeom is exact)."""
     # relate() is conservative: DISJOINT is the only certain statement
-    return not bool(decode_region(a).relate(decode_region(b)) & _DISJOINT)
-
-
-def _disjoint_flag() -> object:
-    from lsst.sphgeom import DISJOINT  # not re-exported in every type stub
-
-    return DISJOINT
-
-
-_DISJOINT = _disjoint_flag()
+    return not decode_region(a).relate(decode_region(b)) & DISJOINT

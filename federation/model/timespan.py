@@ -12,7 +12,7 @@ from federation.errors import UserError
 
 __all__ = ["Clock", "Timespan", "format_tai", "parse_tai"]
 
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - TAI has no zone
+_EPOCH = dt.datetime(1970, 1, 1)
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?)?\Z")
 
 #: returns now, in TAI nanoseconds since 1970-01-01T00:00:00 TAI
@@ -27,12 +27,16 @@ def parse_tai(text: str) -> int:
     """
     match = _ISO.match(text.strip())
     if match is None:
-        raise UserError(f"{text!r} is not a TAI timestamp", hint="write YYYY-MM-DD HH:MM:SS.nnnnnnnnn without a zone")
+        raise UserError(
+            f"{text!r} is not a TAI timestamp", hint="write YYYY-MM-DD HH:MM:SS.nnnnnnnnn without a zone"
+        )
     day, clock, fraction = match.groups()
     try:
         moment = dt.datetime.fromisoformat(f"{day} {clock or '00:00:00'}")
     except ValueError as error:
-        raise UserError(f"{text!r} is not a TAI timestamp: {error}", hint="check month, day and hour") from error
+        raise UserError(
+            f"{text!r} is not a TAI timestamp: {error}", hint="check month, day and hour"
+        ) from error
     delta = moment - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
 

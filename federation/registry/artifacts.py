@@ -36,9 +36,13 @@ def record(tx: Transaction, artifacts: Sequence[Artifact]) -> int:
     """
     site = tx.registry.site
     ids = [(artifact.dataset_id,) for artifact in artifacts]
-    there = {row["dataset_id"]: row for row in tx.select("artifact", ("dataset_id",), ids) if row["site"] == site}
+    there = {
+        row["dataset_id"]: row for row in tx.select("artifact", ("dataset_id",), ids) if row["site"] == site
+    }
     checksums = {
-        row["dataset_id"]: row["checksum"] for row in tx.known("artifact", ("dataset_id",), ids).values() if row["checksum"]
+        row["dataset_id"]: row["checksum"]
+        for row in tx.known("artifact", ("dataset_id",), ids).values()
+        if row["checksum"]
     }
     rows = []
     for artifact in artifacts:
@@ -49,11 +53,16 @@ def record(tx: Transaction, artifacts: Sequence[Artifact]) -> int:
                 hint="one identity has one content; register the other content as a new dataset",
             )
         row = {
-            "dataset_id": artifact.dataset_id, "site": site, "uri": artifact.uri, "size_bytes": artifact.size_bytes,
-            "checksum": artifact.checksum, "formatter": artifact.formatter, "present": artifact.checksum is not None,
+            "dataset_id": artifact.dataset_id,
+            "site": site,
+            "uri": artifact.uri,
+            "size_bytes": artifact.size_bytes,
+            "checksum": artifact.checksum,
+            "formatter": artifact.formatter,
+            "present": artifact.checksum is not None,
         }
         old = there.get(artifact.dataset_id)
-        if old is not None and (old["present"] and not row["present"] or old == row):
+        if old is not None and ((old["present"] and not row["present"]) or old == row):
             continue
         rows.append(row)
     tx.put("artifact", rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -38,15 +39,21 @@ class CatalogSource:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._counted: dict[str, tuple[tuple[str, int, bytes, int], tuple[TableDef, ...], dict[str, TableStats]]] = {}
+        self._counted: dict[
+            str, tuple[tuple[str, int, bytes, int], tuple[TableDef, ...], dict[str, TableStats]]
+        ] = {}
 
     def catalog(
-        self, staleness_s: Mapping[SchemaId, float | None] | None = None, heads: Mapping[SchemaId, int] | None = None
+        self,
+        staleness_s: Mapping[SchemaId, float | None] | None = None,
+        heads: Mapping[SchemaId, int] | None = None,
     ) -> SiteCatalog:
         """The catalog now; ``staleness_s`` and ``heads`` of the replicas come from their followers."""
         schemas = tuple(self._schema(held, staleness_s or {}, heads or {}) for held in self._registry.held())
-        text = repr([(s.schema, s.epoch, s.lsn, sorted(s.stats.items())) for s in schemas])
-        return SiteCatalog(self._registry.site, hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), schemas)
+        text = repr([(s.schema, s.epoch, s.lsn, s.staleness_s, sorted(s.stats.items())) for s in schemas])
+        return SiteCatalog(
+            self._registry.site, hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), schemas
+        )
 
     def _schema(
         self, held: HeldSchema, staleness_s: Mapping[SchemaId, float | None], heads: Mapping[SchemaId, int]
@@ -68,7 +75,7 @@ class CatalogSource:
             state.epoch,
             state.lsn,
             state.lsn if held.owned else max(heads.get(held.schema, state.lsn), state.lsn),
-            0.0 if held.owned else staleness_s.get(held.schema),
+            0.0 if held.owned else _whole_seconds(staleness_s.get(held.schema)),
             counted[1],
             counted[2],
         )
@@ -79,7 +86,9 @@ class CatalogSource:
         physical = self._registry.physical_tables(held.physical, tables)
         counts = sa.union_all(
             *(
-                sa.select(sa.literal(number).label("number"), sa.func.count().label("n")).select_from(physical[table.name])
+                sa.select(sa.literal(number).label("number"), sa.func.count().label("n")).select_from(
+                    physical[table.name]
+                )
                 for number, table in enumerate(tables)
             )
         )
@@ -88,3 +97,8 @@ class CatalogSource:
             table.name: TableStats(rows[number], sum(_VALUE_BYTES[column.type] for column in table.columns))
             for number, table in enumerate(tables)
         }
+
+
+def _whole_seconds(staleness_s: float | None) -> float | None:
+    """Rounded up: never better than the truth, and the catalog's version does not change with every heartbeat."""
+    return None if staleness_s is None else float(math.ceil(staleness_s))

@@ -67,23 +67,34 @@ def _check_acyclic(tx: Transaction, collection: Collection) -> None:
     while todo:
         if collection.name in todo:
             raise UserError(
-                f"chain {collection.name!r} would contain itself", hint="leave out the child that leads back to it"
+                f"chain {collection.name!r} would contain itself",
+                hint="leave out the child that leads back to it",
             )
         seen |= todo
-        todo = {row["child"] for row in tx.select("collection_chain", ("parent",), [(name,) for name in todo])} - seen
+        todo = {
+            row["child"] for row in tx.select("collection_chain", ("parent",), [(name,) for name in todo])
+        } - seen
 
 
-def _members(tx: Transaction, name: str, type_: CollectionType, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Row]:
+def _members(
+    tx: Transaction, name: str, type_: CollectionType, ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, Row]:
     found = tx.known("collection", ("name",), [(name,)])
     if not found:
         raise NotFoundError(f"no collection {name!r} at {tx.registry.site}", hint="register it first")
     if found[(name,)]["type"] != type_.value:
-        raise UserError(f"collection {name!r} is {found[(name,)]['type']}, not {type_.value}", hint="use another collection")
-    known: dict[uuid.UUID, Row] = {key[0]: row for key, row in tx.known("dataset", ("dataset_id",), [(i,) for i in ids]).items()}
+        raise UserError(
+            f"collection {name!r} is {found[(name,)]['type']}, not {type_.value}",
+            hint="use another collection",
+        )
+    known: dict[uuid.UUID, Row] = {
+        key[0]: row for key, row in tx.known("dataset", ("dataset_id",), [(i,) for i in ids]).items()
+    }
     missing = [i for i in ids if i not in known]
     if missing:
         raise NotFoundError(
-            f"dataset {missing[0]} is not known at {tx.registry.site}", hint="register it, or follow the site that has it"
+            f"dataset {missing[0]} is not known at {tx.registry.site}",
+            hint="register it, or follow the site that has it",
         )
     return known
 
@@ -115,8 +126,12 @@ def certify(tx: Transaction, name: str, timespan: Timespan, ids: Sequence[uuid.U
         if validity not in present:
             fresh.append(
                 {
-                    "collection": name, "dataset_id": i, "dataset_type": known[i]["dataset_type"],
-                    "timespan_begin": timespan.begin, "timespan_end": timespan.end, "validity_id": validity,
+                    "collection": name,
+                    "dataset_id": i,
+                    "dataset_type": known[i]["dataset_type"],
+                    "timespan_begin": timespan.begin,
+                    "timespan_end": timespan.end,
+                    "validity_id": validity,
                 }
             )
     _check_overlaps(tx, name, there, fresh)

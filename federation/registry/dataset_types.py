@@ -28,7 +28,9 @@ def declare(tx: Transaction, dataset_type: DatasetType) -> DatasetType:
     if found:
         known = {key: found[0][key] for key in row}
         if known != row:
-            changed = ", ".join(f"{key} {known[key]!r} is not {row[key]!r}" for key in row if known[key] != row[key])
+            changed = ", ".join(
+                f"{key} {known[key]!r} is not {row[key]!r}" for key in row if known[key] != row[key]
+            )
             raise ConflictError(
                 f"dataset type {dataset_type.name!r} is declared otherwise in {tx.held.schema}: {changed}",
                 hint="use the same definition, or another name",
@@ -38,7 +40,9 @@ def declare(tx: Transaction, dataset_type: DatasetType) -> DatasetType:
         if name == dataset_type.name or (
             name.lower() == dataset_type.name.lower() and tx.tables[name].physical_name.startswith("ds_")
         ):
-            raise ConflictError(f"{dataset_type.name!r} would hide table {name!r}", hint="choose another name")
+            raise ConflictError(
+                f"{dataset_type.name!r} would hide table {name!r}", hint="choose another name"
+            )
     tx.add_table(tx.registry.table_of(dataset_type))
     tx.put("dataset_type", [row])
     return dataset_type

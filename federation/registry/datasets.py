@@ -67,14 +67,20 @@ def _check_runs(tx: Transaction, runs: set[str]) -> None:
     for run in sorted(runs):
         if found.get(run) != "RUN":
             what = f"is {found[run]}" if run in found else "is not registered"
-            raise NotFoundError(f"RUN collection {run!r} {what} in {tx.held.schema}", hint="register the RUN first")
+            raise NotFoundError(
+                f"RUN collection {run!r} {what} in {tx.held.schema}", hint="register the RUN first"
+            )
 
 
 def _table(tx: Transaction, name: str) -> tuple[TableDef, DimensionGroup]:
     rows = tx.select("dataset_type", ("name",), [(name,)])
     if not rows:
-        raise NotFoundError(f"dataset type {name!r} is not declared in {tx.held.schema}", hint="declare it first")
-    return tx.table(name), tx.registry.universe.group(rows[0]["dimensions"].split(",") if rows[0]["dimensions"] else ())
+        raise NotFoundError(
+            f"dataset type {name!r} is not declared in {tx.held.schema}", hint="declare it first"
+        )
+    return tx.table(name), tx.registry.universe.group(
+        rows[0]["dimensions"].split(",") if rows[0]["dimensions"] else ()
+    )
 
 
 def _refs(tx: Transaction, name: str, datasets: Sequence[NewDataset]) -> list[DatasetRef]:
@@ -96,7 +102,9 @@ def _insert_type(
     _check_same(tx, refs)
     _check_data_ids(tx, table, group, refs)
     _check_said_before(tx, name, datasets, refs)
-    there = {row["dataset_id"]: row for row in tx.select("dataset", ("dataset_id",), [(ref.id,) for ref in refs])}
+    there = {
+        row["dataset_id"]: row for row in tx.select("dataset", ("dataset_id",), [(ref.id,) for ref in refs])
+    }
     implied = _implied(tx, group, refs)
     known = set(table.stored_names)
     rows, typed = [], []
@@ -130,13 +138,17 @@ def _check_same(tx: Transaction, refs: Sequence[DatasetRef]) -> None:
             )
 
 
-def _check_data_ids(tx: Transaction, table: TableDef, group: DimensionGroup, refs: Sequence[DatasetRef]) -> None:
+def _check_data_ids(
+    tx: Transaction, table: TableDef, group: DimensionGroup, refs: Sequence[DatasetRef]
+) -> None:
     columns = ("run", *group.required)
     wanted: dict[tuple[Any, ...], uuid.UUID] = {}
     for ref in refs:
         other = wanted.setdefault((ref.run, *ref.data_id.values_), ref.id)
         if other != ref.id:
-            raise ConflictError(f"{ref.dataset_type} {ref.data_id} is given twice for {ref.run}", hint="leave one out")
+            raise ConflictError(
+                f"{ref.dataset_type} {ref.data_id} is given twice for {ref.run}", hint="leave one out"
+            )
     for row in tx.select(table.name, columns, wanted):
         key = tuple(row[name] for name in columns)
         if row["dataset_id"] != wanted[key]:
@@ -168,13 +180,15 @@ def ref_text(name: str, columns: Sequence[str], key: Sequence[Any]) -> str:
     return f"{name} " + ", ".join(f"{column}={value!r}" for column, value in zip(columns, key, strict=True))
 
 
-def _implied(tx: Transaction, group: DimensionGroup, refs: Sequence[DatasetRef]) -> dict[DataId, dict[str, Any]]:
+def _implied(
+    tx: Transaction, group: DimensionGroup, refs: Sequence[DatasetRef]
+) -> dict[DataId, dict[str, Any]]:
     """Implied values of each data ID, from the records of its dimensions; every record must be known."""
     universe = tx.registry.universe
     values: dict[DataId, dict[str, Any]] = {ref.data_id: dict(ref.data_id) for ref in refs}
     for name in universe.sort(group.names):
         element = universe[name]
-        if element.is_skypix or name in group.implied and not element.implied:
+        if element.is_skypix or (name in group.implied and not element.implied):
             continue
         _expand(tx, name, values)
     pending = [name for name in group.implied if universe[name].implied]

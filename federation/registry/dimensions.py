@@ -46,11 +46,14 @@ def _check(table: TableDef, row: Row, given: Row) -> None:
     unknown = set(given) - set(table.stored_names)
     if unknown:
         raise UserError(
-            f"{table.name} has no column {', '.join(sorted(unknown))}", hint="its columns: " + ", ".join(table.stored_names)
+            f"{table.name} has no column {', '.join(sorted(unknown))}",
+            hint="its columns: " + ", ".join(table.stored_names),
         )
     for column in table.stored:
         if row[column.name] is None and not column.nullable:
-            raise UserError(f"{table.name} record {dict(given)} lacks {column.name}", hint="give every key a value")
+            raise UserError(
+                f"{table.name} record {dict(given)} lacks {column.name}", hint="give every key a value"
+            )
 
 
 def _merge(table: TableDef, known: Row, row: Row) -> dict[str, Any]:
@@ -85,7 +88,8 @@ def _check_references(tx: Transaction, table: TableDef, rows: Sequence[Row]) -> 
         missing = wanted - tx.known(reference.table, reference.target, wanted).keys()
         if missing:
             key = ", ".join(
-                f"{name}={value!r}" for name, value in zip(reference.target, min(missing, key=str), strict=True)
+                f"{name}={value!r}"
+                for name, value in zip(reference.target, min(missing, key=str), strict=True)
             )
             raise UserError(
                 f"{table.name} refers to {reference.table} {key}, which is not known at {tx.registry.site}"

@@ -19,11 +19,9 @@ from federation.errors import ConflictError, NotFoundError, UnavailableError, Us
 from federation.model.collection import Collection, CollectionType
 from federation.model.data_id import DataId
 from federation.model.dataset import DatasetType, deterministic_id
-from federation.model.logical import LogicalType
+from federation.model.logical import system_tables
 from federation.model.position import SchemaId
-from federation.model.timespan import parse_tai
 from federation.registry import artifacts, collections, dimensions
-from federation.registry.butler_fields import is_of_type
 from federation.registry.datasets import NewDataset, insert_datasets
 from federation.registry.file_data_ids import (
     FileToIngest,
@@ -33,10 +31,10 @@ from federation.registry.file_data_ids import (
     load_header_mapping,
     read_data_id,
 )
+from federation.registry.row_values import row_of
 from federation.registry.transaction import select_rows
 
 if TYPE_CHECKING:
-    from federation.model.logical import ColumnDef, TableDef
     from federation.registry.registry import Registry
     from federation.registry.transaction import Transaction
 
@@ -99,7 +97,7 @@ def ingest_files(
     for item in items:
         _check_readable(item.file)
     stored: list[artifacts.Artifact] = []
-    placed: list[str] = []
+    placed: dict[uuid.UUID, str] = {}
     try:
         for item in items:
             artifact = _store(datastore, item, run, dataset_type, mode, placed)
@@ -109,8 +107,7 @@ def ingest_files(
     except UnavailableError:
         raise  # whether the rows were committed is not known: a file too many does no harm, one too few does
     except BaseException:
-        for path in placed:
-            datastore.remove(path)
+        _remove_unregistered(registry, schema, datastore, placed)
         raise
     if mode == "move":
         for item in items:
@@ -194,7 +191,7 @@ def _check_readable(file: FileToIngest) -> None:
 
 
 def _store(
-    datastore: Datastore, item: _Item, run: str, dataset_type: str, mode: Mode, placed: list[str]
+    datastore: Datastore, item: _Item, run: str, dataset_type: str, mode: Mode, placed: dict[uuid.UUID, str]
 ) -> artifacts.Artifact | None:
     """Bring a file to its place; None where it is there already. New files are added to ``placed``."""
     file, recorded = item.file, item.recorded
@@ -204,7 +201,7 @@ def _store(
             _, checksum = of_chunks(chunks)
         if checksum != recorded["checksum"]:
             raise ConflictError(
-                f"{file.path} has other content than {recorded['uri']}, which is {dataset_type} {item.data_id} in {run}",
+                f"{file.path} has other content than {recorded['uri']}, the {dataset_type} {item.data_id} in {run}",
                 hint="one identity has one content; ingest it into another RUN",
             )
         if recorded["present"]:
@@ -213,11 +210,14 @@ def _store(
     if mode == "direct":
         target = uri
     elif not datastore.exists(target):
-        if mode == "link":
-            _link(datastore, uri, target)
-        else:
-            datastore.put_file(uri, target)
-        placed.append(target)
+        if mode != "link":
+            stored = datastore.put_file(uri, target)
+            placed[item.dataset_id] = target
+            return artifacts.Artifact(
+                item.dataset_id, target, stored.size_bytes, stored.checksum, file.formatter
+            )
+        _link(datastore, uri, target)
+        placed[item.dataset_id] = target
     elif _content(datastore.resolve(target)) != _content(uri):
         raise ConflictError(
             f"{datastore.resolve(target)} has other content than {file.path}",
@@ -270,6 +270,19 @@ def _link(datastore: Datastore, uri: str, target: str) -> None:
         raise as_federation_error(error, "link", str(place)) from error
 
 
+def _remove_unregistered(
+    registry: Registry, schema: str, datastore: Datastore, placed: Mapping[uuid.UUID, str]
+) -> None:
+    """Remove new files, but not one that another process has registered in the meantime."""
+    held = registry.get(SchemaId(registry.site, schema))
+    with registry.database.read((held.physical,)) as connection:
+        table = registry.physical_tables(held.physical, system_tables())["artifact"]
+        kept = {row["uri"] for row in select_rows(connection, table, ("dataset_id",), [(i,) for i in placed])}
+    for path in placed.values():
+        if path not in kept:
+            datastore.remove(path)
+
+
 def _remove_source(datastore: Datastore, path: str) -> None:
     local = _local(path)
     if local is not None and datastore.contains(f"file://{local}"):
@@ -299,7 +312,7 @@ def _register(
             [
                 NewDataset(
                     dataset_type, run, item.file.data_id, item.dataset_id,
-                    metadata=_row(table, item.file.metadata, item.file.path),
+                    metadata=row_of(table, item.file.metadata, item.file.path),
                 )
                 for item in items
             ],
@@ -314,37 +327,7 @@ def _insert_records(tx: Transaction, items: Sequence[_Item]) -> None:
         for element, rows in item.file.records.items():
             tx.registry.universe[element]
             table = tx.table(element)
-            by_element.setdefault(element, []).extend(_row(table, row, item.file.path) for row in rows)
+            by_element.setdefault(element, []).extend(row_of(table, row, item.file.path) for row in rows)
     for element in tx.registry.universe.element_names:
         if element in by_element:
             dimensions.insert_records(tx, element, by_element[element])
-
-
-def _row(table: TableDef, row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    return {
-        name: _value(table.column(name), value, f"{where}: {table.name}.{name}")
-        for name, value in row.items()
-    }
-
-
-def _value(column: ColumnDef, value: Any, where: str) -> Any:
-    """A value as the column's type has it, from itself or its text."""
-    if value is None:
-        return None
-    try:
-        if column.type is LogicalType.FLOAT64 and type(value) is int:
-            value = float(value)
-        elif column.type is LogicalType.TIMESTAMP and isinstance(value, str):
-            value = parse_tai(value)
-        elif column.type is LogicalType.UUID and isinstance(value, str):
-            value = uuid.UUID(value)
-        elif column.type is LogicalType.BYTES and isinstance(value, str):
-            value = bytes.fromhex(value)
-    except (ValueError, OverflowError, UserError) as error:
-        raise UserError(
-            f"{where} = {value!r} is not of type {column.type.value}", hint="correct the value"
-        ) from error
-    wanted = LogicalType.INT64 if column.type is LogicalType.TIMESTAMP else column.type
-    if not is_of_type(value, wanted):
-        raise UserError(f"{where} = {value!r} is not of type {column.type.value}", hint="correct the value")
-    return value

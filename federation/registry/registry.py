@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from federation.changelog import append, create_log, log_state
 from federation.clock import tai_now
 from federation.errors import ConflictError, NotFoundError, UserError
+from federation.killpoints import killpoint
 from federation.model.dataset import DatasetType, uuid7
 from federation.model.dimension import DimensionUniverse
 from federation.model.logical import dataset_type_table, dimension_tables, system_tables
@@ -36,7 +37,9 @@ __all__ = ["Registry"]
 class Registry:
     """Reads and writes of one site; safe to share between threads."""
 
-    def __init__(self, database: Database, site: str, universe: DimensionUniverse, *, clock: Clock = tai_now) -> None:
+    def __init__(
+        self, database: Database, site: str, universe: DimensionUniverse, *, clock: Clock = tai_now
+    ) -> None:
         self.database = database
         self.site = site
         self.universe = universe
@@ -92,7 +95,7 @@ class Registry:
                 info = meta_tables().read_info(connection)
             if info.get("format") != str(FORMAT_VERSION):
                 raise UserError(
-                    f"{database.describe()} has registry format {info.get('format')}, this software reads {FORMAT_VERSION}",
+                    f"{database.describe()} has registry format {info.get('format')}, not {FORMAT_VERSION}",
                     hint="use the version of the software that made it",
                 )
             if info["site"] != site:
@@ -140,12 +143,16 @@ class Registry:
 
     def create_schema(self, name: str) -> HeldSchema:
         """Make a schema that this site owns, or return it where it is there."""
-        return self._ensure(HeldSchema(SchemaId(self.site, name), physical_name(self.site, SchemaId(self.site, name)), True))
+        return self._ensure(
+            HeldSchema(SchemaId(self.site, name), physical_name(self.site, SchemaId(self.site, name)), True)
+        )
 
     def ensure_replica(self, schema: SchemaId) -> HeldSchema:
         """Make a place for a replica of another site's schema, or return it where it is there."""
         if schema.site == self.site:
-            raise UserError(f"{schema} is owned here and can't be a replica", hint="follow another site's schema")
+            raise UserError(
+                f"{schema} is owned here and can't be a replica", hint="follow another site's schema"
+            )
         return self._ensure(HeldSchema(schema, physical_name(self.site, schema), False))
 
     def _ensure(self, held: HeldSchema) -> HeldSchema:
@@ -157,7 +164,9 @@ class Registry:
             with self.database.write(held.physical) as connection:
                 # PostgreSQL: two creators at once must not both find nothing
                 if self.database.kind == "postgresql":
-                    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:n))"), {"n": held.physical})
+                    connection.execute(
+                        sa.text("SELECT pg_advisory_xact_lock(hashtext(:n))"), {"n": held.physical}
+                    )
                 tables = self.physical_tables(held.physical, self._fixed)
                 next(iter(tables.values())).metadata.create_all(connection)
                 create_log(connection, held.physical, owned=held.owned)
@@ -184,7 +193,7 @@ class Registry:
         types = self.physical_tables(physical, self._fixed)["dataset_type"]
         tables = {table.name: table for table in self._fixed}
         for row in connection.execute(sa.select(types).order_by(types.c.name)):
-            table = self.table_of(DatasetType.from_row(row._mapping))
+            table = self.table_of(DatasetType.from_row(dict(row._mapping)))
             tables[table.name] = table
         return tables
 
@@ -211,7 +220,10 @@ class Registry:
             transaction = Transaction(self, held, connection)
             yield transaction
             if transaction.changes:
+                killpoint("transaction.before_append")
                 append(connection, held.physical, transaction.changes, self.clock())
+                killpoint("transaction.before_commit")
+        killpoint("transaction.after_commit")
 
     def rows_elsewhere(
         self, here: HeldSchema, table: str, columns: Sequence[str], keys: Iterable[tuple[Any, ...]]
@@ -235,5 +247,3 @@ class Registry:
 @lru_cache(maxsize=256)
 def _physical_tables(physical: str, tables: tuple[TableDef, ...]) -> dict[str, sa.Table]:
     return build_tables(tables, physical)
-
-

@@ -45,7 +45,10 @@ class MetaTables:
 
     def add_held(self, connection: sa.Connection, held: HeldSchema) -> None:
         values: dict[str, Any] = {
-            "physical": held.physical, "site": held.schema.site, "name": held.schema.name, "owned": held.owned,
+            "physical": held.physical,
+            "site": held.schema.site,
+            "name": held.schema.name,
+            "owned": held.owned,
             "number": sa.select(sa.func.coalesce(sa.func.max(self.held.c.number), 0) + 1).scalar_subquery(),
         }
         connection.execute(self.held.insert().values(values))
@@ -55,7 +58,10 @@ def meta_tables() -> MetaTables:
     """The registry's own tables."""
     metadata = sa.MetaData(schema=META_SCHEMA)
     info = sa.Table(
-        "registry_info", metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False)
+        "registry_info",
+        metadata,
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
     )
     held = sa.Table(
         "held_schema",

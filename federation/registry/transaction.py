@@ -48,7 +48,9 @@ def select_rows(
             yield dict(row._mapping)
 
 
-def upsert_rows(connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def upsert_rows(
+    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
     """Insert rows, or replace those that have their keys."""
     if not rows:
         return
@@ -63,12 +65,15 @@ def upsert_rows(connection: sa.Connection, table: sa.Table, columns: Sequence[st
     connection.execute(statement, [dict(zip(columns, row, strict=True)) for row in rows])
 
 
-def delete_rows(connection: sa.Connection, table: sa.Table, columns: Sequence[str], keys: Sequence[Sequence[Any]]) -> None:
+def delete_rows(
+    connection: sa.Connection, table: sa.Table, columns: Sequence[str], keys: Sequence[Sequence[Any]]
+) -> None:
     """Delete the rows with these keys."""
     if keys:
         where = sa.and_(*(table.c[name] == sa.bindparam(f"key_{name}") for name in columns))
         connection.execute(
-            table.delete().where(where), [{f"key_{n}": v for n, v in zip(columns, key, strict=True)} for key in keys]
+            table.delete().where(where),
+            [{f"key_{n}": v for n, v in zip(columns, key, strict=True)} for key in keys],
         )
 
 
@@ -89,7 +94,8 @@ class Transaction:
             return self.tables[name]
         except KeyError:
             raise NotFoundError(
-                f"schema {self.held.schema.name} has no table {name!r}", hint="a dataset type must be declared first"
+                f"schema {self.held.schema.name} has no table {name!r}",
+                hint="a dataset type must be declared first",
             ) from None
 
     def physical(self, name: str) -> sa.Table:
@@ -121,11 +127,15 @@ class Transaction:
         delete_rows(self.connection, self._physical[name], columns, values)
         self.changes.append(Change(name, Operation.DELETE, columns, values))
 
-    def select(self, name: str, columns: Sequence[str], keys: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    def select(
+        self, name: str, columns: Sequence[str], keys: Iterable[tuple[Any, ...]]
+    ) -> list[dict[str, Any]]:
         """Rows of this schema whose ``columns`` have one of these value tuples."""
         return list(select_rows(self.connection, self.physical(name), columns, keys))
 
-    def known(self, name: str, columns: Sequence[str], keys: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    def known(
+        self, name: str, columns: Sequence[str], keys: Iterable[tuple[Any, ...]]
+    ) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Rows by key, of this schema first, then of whatever else the registry holds, replicas included."""
         wanted = set(keys)
         found: dict[tuple[Any, ...], dict[str, Any]] = {}

@@ -133,6 +133,11 @@ class ClosureState:
         self._follow_calibrations()
         return self._next()
 
+    @property
+    def member_count(self) -> int:
+        """Datasets found so far."""
+        return len(self._members)
+
     def closure(self) -> Closure:
         """The result so far; complete when the last call asked for nothing."""
         return Closure(

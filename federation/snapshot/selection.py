@@ -110,7 +110,8 @@ def _reachable(source: SnapshotSource, names: Iterable[str]) -> dict[str, str]:
         required -= types.keys()
         if required:
             raise NotFoundError(
-                f"no site has collection {min(required)!r}", hint="check its name: SELECT name FROM collection"
+                f"no site has collection {min(required)!r}",
+                hint="check its name: SELECT name FROM collection",
             )
     return types
 

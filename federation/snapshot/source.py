@@ -17,16 +17,18 @@ from federation.snapshot.lookup import Answer, RowsByIds, RowsByKeys
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from federation.datastore.source import Source
+    from federation.datastore.store import Datastore
+    from federation.execution.coordinator import Coordinator
     from federation.model.catalog import FederationCatalog, SchemaCatalog
     from federation.model.logical import ColumnDef, TableDef
     from federation.model.position import SchemaId
     from federation.snapshot.lookup import Lookup, Requests
+    from federation.wire.streams import FetchStream
 
-__all__ = ["Coordinator", "FederatedSource", "SnapshotSource"]
+__all__ = ["FederatedSource", "SnapshotSource"]
 
 #: keys in one fragment; 16 bytes each, so that a request stays far below what a message may hold
 KEYS_MAX = 500_000
@@ -48,22 +50,6 @@ class SnapshotSource(Protocol):
         """Where to read one dataset's file, best first, from its rows of the ``artifact`` table."""
 
 
-class Coordinator(Protocol):
-    """What `FederatedSource` needs of the coordinator of queries."""
-
-    def catalog(self) -> FederationCatalog: ...
-    def query(self, sql: str) -> Any:
-        """A result whose ``table()`` or self is an Arrow table."""
-
-    def execute_on(
-        self, site: str, sql: str, columns: Sequence[Any], keys: Mapping[str, pa.Array]
-    ) -> pa.Table:
-        """Rows of one fragment at one site."""
-
-    def fetch(self, site: str, dataset_id: uuid.UUID) -> AbstractContextManager[Iterator[bytes]]:
-        """The bytes of a file that a site's datastore holds."""
-
-
 @attrs.frozen
 class _Fragment:
     """One statement for one site."""
@@ -77,15 +63,30 @@ class _Fragment:
 
 
 class FederatedSource:
-    """All reachable sites through a coordinator; each schema is read at its owner, else at its nearest replica.
+    """All sites of a coordinator; each schema is read at its owner, else at its nearest replica.
 
-    The catalog is taken once, so that every round asks the same sites.
+    The catalog is taken once, so that every round asks the same sites; `UnavailableError` when a site does not answer
+    it, unless ``partial``. ``stores`` are datastores that can be read from here without asking their sites.
     """
 
-    def __init__(self, coordinator: Coordinator, *, workers: int = 8) -> None:
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        *,
+        stores: Mapping[str, Datastore] | None = None,
+        partial: bool = False,
+        workers: int = 8,
+    ) -> None:
         self._coordinator = coordinator
+        self._stores = dict(stores or {})
         self._workers = workers
         self._catalog = coordinator.catalog()
+        if self._catalog.unreachable and not partial:
+            site, reason = next(iter(self._catalog.unreachable.items()))
+            raise UnavailableError(
+                f"site {site} does not answer, so the snapshot might lack what it holds: {reason}",
+                hint="try again when it is back, or allow a partial snapshot",
+            )
         self._holders = {schema: self._holder(schema) for schema in self._catalog.schemas}
 
     def _holder(self, schema: SchemaId) -> tuple[str, SchemaCatalog]:
@@ -93,8 +94,7 @@ class FederatedSource:
         return next((holder for holder in holders if holder[0] == schema.site), holders[0])
 
     def seeds(self, sql: str) -> list[uuid.UUID]:
-        result = self._coordinator.query(sql)
-        table: pa.Table = result if isinstance(result, pa.Table) else result.table()
+        table = self._coordinator.query(sql).table
         if "dataset_id" not in table.column_names:
             raise QueryError(
                 f"the selection gives columns {', '.join(table.column_names)} and no dataset_id",
@@ -129,12 +129,19 @@ class FederatedSource:
         present.sort(key=lambda row: order.get(row["site"], len(order)))
         sources: dict[str, Source] = {}
         for row in present:
-            if "://" in row["uri"] and not row["uri"].startswith("file:"):
-                sources.setdefault(row["uri"], UrlSource(row["uri"]))
+            store = self._stores.get(row["site"])
+            if store is not None and store.contains(row["uri"]):
+                source: Source = UrlSource(store.resolve(row["uri"]))
+                sources.setdefault(source.name, source)
         for row in present:
-            # a file: URL means something on that site's computers only; the site itself can always read it
-            if row["site"] in order:
-                source = _SiteSource(self._coordinator, row["site"], row["dataset_id"])
+            # a file: URL means something on that site's own computers only
+            if "://" in row["uri"] and not row["uri"].startswith("file:"):
+                source = UrlSource(row["uri"])
+                sources.setdefault(source.name, source)
+        for row in present:
+            fetch = getattr(self._coordinator.clients.get(row["site"]), "fetch", None)
+            if fetch is not None:
+                source = _SiteSource(fetch, row["site"], row["dataset_id"])
                 sources.setdefault(source.name, source)
         return tuple(sources.values())
 
@@ -167,18 +174,14 @@ class FederatedSource:
 class _SiteSource:
     """A dataset's file, read from a site's datastore through the site."""
 
-    def __init__(self, coordinator: Coordinator, site: str, dataset_id: uuid.UUID) -> None:
-        self._coordinator = coordinator
-        self._site = site
+    def __init__(self, fetch: Callable[[uuid.UUID], FetchStream], site: str, dataset_id: uuid.UUID) -> None:
+        self._fetch = fetch
         self._dataset_id = dataset_id
-
-    @property
-    def name(self) -> str:
-        return f"dataset {self._dataset_id} at site {self._site}"
+        self.name = f"dataset {dataset_id} at site {site}"
 
     @contextmanager
     def open(self) -> Iterator[Iterator[bytes]]:
-        with self._coordinator.fetch(self._site, self._dataset_id) as stream:
+        with self._fetch(self._dataset_id) as stream:
             yield iter(stream)
 
 
@@ -187,9 +190,7 @@ def _driving_column(lookup: Lookup) -> tuple[str, list[Any]]:
     if isinstance(lookup, RowsByIds):
         return lookup.column, sorted(lookup.ids)
     if isinstance(lookup, RowsByKeys):
-        by_column = {
-            name: {key[place] for key in lookup.keys} for place, name in enumerate(lookup.columns)
-        }
+        by_column = {name: {key[place] for key in lookup.keys} for place, name in enumerate(lookup.columns)}
         name = max(by_column, key=lambda name: len(by_column[name]))
         return name, sorted(by_column[name])
     return lookup.column, sorted(lookup.names)

@@ -46,6 +46,31 @@ class Workspace:
     def transfer_path(self) -> Path:
         return self.directory / "transfer.sqlite"
 
+    @property
+    def ready_path(self) -> Path:
+        """A mark: all that an extension replaces has been put into ``staging``."""
+        return self.staging / "READY"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the result has left ``staging``: renamed as a whole, or moved into the snapshot it extends."""
+        if not self.staging.is_dir():
+            return True
+        return (
+            self.ready_path.exists()
+            and not (self.staging / COMMIT).exists()
+            and not (self.staging / TAG_MANIFEST).exists()
+            and not (self.staging / "snapshot.json").exists()
+        )
+
+    def clear(self) -> None:
+        """Remove all that a run left, but for the lock."""
+        for path in self.directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "lock":
+                path.unlink()
+
     def publish(self) -> None:
         """Give a created snapshot, complete and durable in ``staging``, its name."""
         try:
@@ -81,8 +106,10 @@ def extension(target: Path) -> Iterator[Workspace]:
     if not (target / TAG_MANIFEST).is_file():
         raise NotFoundError(f"{target} has no {TAG_MANIFEST}", hint="name the directory of a snapshot")
     with _held(target) as workspace:
-        make_directories(workspace.staging)
         recover_bag(target, workspace.staging)
+        if workspace.is_finished:
+            workspace.clear()  # a run that published and was killed before it could tidy up
+        make_directories(workspace.staging)
         yield workspace
 
 

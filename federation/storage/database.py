@@ -72,16 +72,24 @@ def database_errors(place: str) -> Iterator[None]:
     except sa.exc.OperationalError as error:
         text = str(error.orig).strip().splitlines()[0]
         if "full" in text or "No space" in text:
-            raise LimitError(f"{place}: {text}", hint="free some space, then run the command again") from error
+            raise LimitError(
+                f"{place}: {text}", hint="free some space, then run the command again"
+            ) from error
         if "locked" in text or "busy" in text:
             raise UnavailableError(
                 f"{place}: {text}", hint="another process holds it; wait, or end that process"
             ) from error
         if "password" in text or "authentication" in text or "role" in text:
-            raise UserError(f"{place}: {text}", hint="check user and password in the registry's URL") from error
+            raise UserError(
+                f"{place}: {text}", hint="check user and password in the registry's URL"
+            ) from error
         if "readonly" in text:
-            raise UserError(f"{place}: {text}", hint="the registry is on read-only storage; write elsewhere") from error
-        raise UnavailableError(f"{place}: {text}", hint="check that the database runs and the URL is right") from error
+            raise UserError(
+                f"{place}: {text}", hint="the registry is on read-only storage; write elsewhere"
+            ) from error
+        raise UnavailableError(
+            f"{place}: {text}", hint="check that the database runs and the URL is right"
+        ) from error
     except sa.exc.DBAPIError as error:
         text = str(error.orig).strip().splitlines()[0]
         if "not a database" in text or "malformed" in text:

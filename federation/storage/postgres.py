@@ -31,7 +31,11 @@ class PostgresDatabase(Database):
         self._label = label
         self._server = server
         self._engine = sa.create_engine(
-            "postgresql+psycopg://", creator=self._connect, pool_size=8, max_overflow=56, pool_pre_ping=True,
+            "postgresql+psycopg://",
+            creator=self._connect,
+            pool_size=8,
+            max_overflow=56,
+            pool_pre_ping=True,
             isolation_level="REPEATABLE READ",
         )
         self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
@@ -39,7 +43,9 @@ class PostgresDatabase(Database):
     def _connect(self) -> psycopg.Connection[Any]:
         # synchronous_commit: what is visible must survive a crash before it is shipped
         return psycopg.connect(
-            self._url, connect_timeout=10, application_name="federation",
+            self._url,
+            connect_timeout=10,
+            application_name="federation",
             options="-c synchronous_commit=on -c TimeZone=UTC",
         )
 
@@ -66,7 +72,8 @@ class PostgresDatabase(Database):
     def has_schema(self, schema: str) -> bool:
         with self.read(()) as connection:
             found = connection.execute(
-                sa.text("SELECT 1 FROM information_schema.schemata WHERE schema_name = :name"), {"name": schema}
+                sa.text("SELECT 1 FROM information_schema.schemata WHERE schema_name = :name"),
+                {"name": schema},
             )
             return found.first() is not None
 

@@ -32,11 +32,13 @@ class _Uuid(sa.types.TypeDecorator[uuid.UUID]):
     def process_bind_param(self, value: uuid.UUID | None, dialect: sa.Dialect) -> Any:
         return value if value is None or dialect.name == "postgresql" else value.bytes
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> uuid.UUID | None:
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> uuid.UUID | None:  # noqa: ARG002
         return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(bytes=bytes(value))
 
 
-_STRING = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # binary order, as on SQLite and DuckDB
+_STRING = sa.Text().with_variant(
+    sa.Text(collation="C"), "postgresql"
+)  # binary order, as on SQLite and DuckDB
 _TYPES: dict[LogicalType, sa.types.TypeEngine[Any]] = {
     LogicalType.INT64: sa.BigInteger(),
     LogicalType.FLOAT64: sa.Double(),
@@ -56,7 +58,9 @@ def column_type(type_: LogicalType) -> sa.types.TypeEngine[Any]:
 def build_table(table: TableDef, schema: str, metadata: sa.MetaData) -> sa.Table:
     """The physical table of a logical one; origin columns are not stored."""
     columns = [
-        sa.Column(column.name, column_type(column.type), nullable=column.nullable and column.name not in table.key)
+        sa.Column(
+            column.name, column_type(column.type), nullable=column.nullable and column.name not in table.key
+        )
         for column in table.stored
     ]
     constraints: list[sa.schema.SchemaItem] = [sa.PrimaryKeyConstraint(*table.key)]

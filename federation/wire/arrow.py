@@ -14,9 +14,12 @@ from federation.model.logical import LogicalType
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from federation.wire.messages import Column
+
 __all__ = [
     "IpcEncoder",
     "arrow_schema",
+    "column_pairs",
     "decode_keys",
     "decode_schema",
     "decode_stream",
@@ -45,6 +48,16 @@ _PART_BYTES = 2 << 20
 def arrow_schema(columns: Iterable[tuple[str, LogicalType]]) -> pa.Schema:
     """The Arrow schema of named logical types."""
     return pa.schema([pa.field(name, ARROW_TYPES[kind]) for name, kind in columns])
+
+
+def column_pairs(columns: Iterable[Column], sql: str) -> tuple[tuple[str, LogicalType], ...]:
+    """(name, type) of the columns that a fragment gives; `QueryError` where one has no type."""
+    pairs = []
+    for column in columns:
+        if column.type is None:
+            raise QueryError(f"column {column.name!r} of a fragment has no logical type", sql=sql)
+        pairs.append((column.name, column.type))
+    return tuple(pairs)
 
 
 def logical_of(type_: pa.DataType) -> LogicalType:
@@ -92,12 +105,20 @@ def _array(values: Sequence[Any], kind: LogicalType) -> pa.Array:
             return pa.ExtensionArray.from_storage(pa.uuid(), pa.array(raw, pa.binary(16)))
         case LogicalType.BOOL:
             return pa.array([None if value is None else bool(value) for value in values], pa.bool_())
+        case LogicalType.INT64:
+            return _integers(values)
         case LogicalType.TIMESTAMP:
-            return pa.array(values, pa.int64()).cast(pa.timestamp("ns"))
+            return _integers(values).cast(pa.timestamp("ns"))
         case LogicalType.FLOAT64:
             return pa.array([None if value is None else float(value) for value in values], pa.float64())
         case _:
             return pa.array(values, ARROW_TYPES[kind])
+
+
+def _integers(values: Sequence[Any]) -> pa.Array:
+    # SQLite goes over to floats where 64 bits overflow; with the type given, Arrow would cut them silently
+    found = pa.array(values)
+    return found if found.type == pa.int64() else found.cast(pa.int64())
 
 
 def _write_options() -> pa.ipc.IpcWriteOptions:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
-from federation.errors import QueryError
-from federation.wire.arrow import arrow_schema, encode_keys, encode_schema
+from federation.wire.arrow import arrow_schema, column_pairs, encode_keys, encode_schema
 from federation.wire.catalog import decode_catalog
 from federation.wire.convert import batch_in, digest_in, part_in, status_in
 from federation.wire.errors import from_rpc
@@ -83,12 +82,7 @@ class SiteClient:
         timeout_s: float | None = None,
     ) -> ExecuteStream:
         """Run one fragment; use the result as a context and iterate over its batches."""
-        pairs = []
-        for column in columns:
-            if column.type is None:
-                raise QueryError(f"column {column.name!r} of a fragment has no logical type", sql=sql)
-            pairs.append((column.name, column.type))
-        schema = arrow_schema(pairs)
+        schema = arrow_schema(column_pairs(columns, sql))
         request = query_pb2.ExecuteRequest(
             sql=sql,
             schema=encode_schema(schema),

@@ -1,0 +1,187 @@
+"""Sessions: queries over all sites from one of them, or over a snapshot without any server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from federation.config import SiteConfig, find_site, load_federation
+from federation.config.settings import WILDCARD_HOSTS, Address, QueryConfig
+from federation.errors import ConfigError, NotFoundError, UnavailableError
+from federation.execution.coordinator import Coordinator
+from federation.execution.local_site import LocalSite
+from federation.registry.catalog import CatalogSource
+from federation.registry.registry import Registry
+from federation.snapshot.manifest import FILE_NAME, SnapshotManifest
+from federation.storage import SqliteDatabase
+from federation.wire.client import SiteClient
+
+if TYPE_CHECKING:
+    from federation.execution.coordinator import QueryableSite
+    from federation.execution.result import Result
+    from federation.model.catalog import FederationCatalog, SiteCatalog
+    from federation.planner import Plan
+    from federation.wire.messages import SiteStatus
+
+__all__ = ["Session", "SiteReport", "connect", "home_site", "open_snapshot", "reachable_address"]
+
+
+@attrs.frozen
+class SiteReport:
+    """One site: its own account of itself, or (``status`` None) why there is none."""
+
+    site: str
+    address: str
+    status: SiteStatus | None
+    reason: str = ""
+
+
+class Session:
+    """Asks all sites of a federation, or one snapshot; a context that closes its connections at the end."""
+
+    def __init__(self, coordinator: Coordinator, closing: contextlib.ExitStack) -> None:
+        self.coordinator = coordinator
+        self._closing = closing
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close connections; the session can't be used afterwards."""
+        self._closing.close()
+
+    @property
+    def home(self) -> str:
+        """The site from which is asked: its schemas come first, its replicas are near."""
+        return self.coordinator.home
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """All sites by name, home first."""
+        return tuple(self.coordinator.clients)
+
+    def query(
+        self,
+        sql: str,
+        *,
+        max_staleness_s: float | None = None,
+        partial: bool = False,
+        chain: Iterable[str] = (),
+        timeout_s: float | None = None,
+    ) -> Result:
+        """The answer to one statement over all sites.
+
+        ``max_staleness_s`` admits replicas that equalled their owner so long ago (None: as the home site's file says).
+        With ``partial``, sites that don't answer are left out and named in the result's ``missing``. ``chain`` names
+        schemas to be searched first. Raises `QueryError`, `UnavailableError` or `LimitError`.
+        """
+        return self.coordinator.query(
+            sql, max_staleness_s=max_staleness_s, partial=partial, chain=chain, timeout_s=timeout_s
+        )
+
+    def explain(
+        self, sql: str, *, max_staleness_s: float | None = None, partial: bool = False, chain: Iterable[str] = ()
+    ) -> Plan:
+        """What `query` would run, and where; nothing is run."""
+        return self.coordinator.explain(sql, max_staleness_s=max_staleness_s, partial=partial, chain=chain)
+
+    def catalog(self) -> FederationCatalog:
+        """Which site holds which schemas and tables now."""
+        return self.coordinator.catalog()
+
+    def status(self) -> tuple[SiteReport, ...]:
+        """Every site by its own account, asked at once."""
+        clients = self.coordinator.clients
+        with ThreadPoolExecutor(len(clients) or 1) as pool:
+            return tuple(pool.map(_report, clients, clients.values()))
+
+
+def _report(site: str, client: QueryableSite) -> SiteReport:
+    address = getattr(client, "address", "")
+    try:
+        return SiteReport(site, address, client.status())
+    except UnavailableError as error:
+        return SiteReport(site, address, None, error.message)
+
+
+def connect(site: str | Path | None = None, sites: str | Path = "sites") -> Session:
+    """A session whose home is ``site``: a name, the path of a site file, or the directory of a snapshot.
+
+    ``sites`` is the directory of the site files; without ``site`` its first file is the home. The federation is the
+    home, its peers, and the other files of the directory. Servers are asked when a query needs them, not before.
+    """
+    if site is not None and (Path(site) / FILE_NAME).is_file():
+        return open_snapshot(site)
+    directory = Path(sites)
+    home = home_site(site, directory)
+    addresses = {home.name: home.listen}
+    for peer in home.peers:
+        addresses.setdefault(peer.name, peer.address)
+    for other in _beside(home, directory):
+        addresses.setdefault(other.name, other.listen)
+    with contextlib.ExitStack() as closing:
+        clients = {
+            name: closing.enter_context(SiteClient(name, str(reachable_address(address))))
+            for name, address in addresses.items()
+        }
+        coordinator = closing.enter_context(Coordinator(home.name, clients, home.query))
+        return Session(coordinator, closing.pop_all())
+    raise AssertionError
+
+
+def open_snapshot(path: str | Path) -> Session:
+    """A session on the snapshot in a directory, read from its files alone."""
+    directory = Path(path)
+    manifest = SnapshotManifest.load(directory)
+    with contextlib.ExitStack() as closing:
+        registry = closing.enter_context(open_snapshot_registry(directory, manifest))
+        source = CatalogSource(registry)
+
+        def catalog() -> SiteCatalog:
+            # a snapshot answers for the moment it was made: none of its schemas is behind anything
+            return source.catalog({held.schema: 0.0 for held in registry.held()})
+
+        coordinator = Coordinator(registry.site, {registry.site: LocalSite(registry, catalog)}, QueryConfig())
+        closing.enter_context(coordinator)
+        return Session(coordinator, closing.pop_all())
+    raise AssertionError
+
+
+def open_snapshot_registry(directory: Path, manifest: SnapshotManifest) -> Registry:
+    """The registry of a snapshot, opened without writing a byte."""
+    if not manifest.registry_files:
+        raise NotFoundError(
+            f"{directory / FILE_NAME} names no registry files", hint="run: federation snapshot verify"
+        )
+    registry = (directory / manifest.registry_files[0]).parent
+    return Registry.open_in(SqliteDatabase(registry, read_only=True), manifest.site)
+
+
+def home_site(site: str | Path | None, directory: Path) -> SiteConfig:
+    """The site file of ``site``, by name or path; without one, the first of the directory."""
+    return load_federation(directory)[0] if site is None else find_site(str(site), directory)
+
+
+def reachable_address(address: Address) -> Address:
+    """Where a server that listens at ``address`` is reached from this computer."""
+    return attrs.evolve(address, host="127.0.0.1") if address.host in WILDCARD_HOSTS else address
+
+
+def _beside(home: SiteConfig, directory: Path) -> tuple[SiteConfig, ...]:
+    """The other sites of the directory; a home given by its path needs none."""
+    try:
+        return tuple(other for other in load_federation(directory) if other.name != home.name)
+    except NotFoundError:
+        return ()
+    except ConfigError:
+        if home.path.parent == directory.absolute():
+            raise
+        return ()
