@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import threading
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,25 +14,48 @@ import attrs
 
 from federation.config import Address, PeerConfig, SiteConfig, find_site, load_federation, render_site
 from federation.datastore import Datastore
-from federation.errors import CorruptionError, NotFoundError, UsageError
+from federation.errors import NotFoundError, UsageError
+from federation.model.position import SchemaId
 from federation.registry.butler_format import merge_exports, read_export, select
 from federation.registry.butler_import import ImportReport, import_export
 from federation.registry.registry import Registry
+from federation.replication.follower import Follower, FollowerStatus
+from federation.replication.verify import VerifyReport as ReplicaReport
+from federation.replication.verify import verify
+from federation.services.following import Following
 from federation.services.ingest import IngestFile, IngestReport, ingest_files, parse_declaration, read_sidecar
-from federation.session import Session, SiteReport, connect, home_site, open_snapshot
-from federation.snapshot.verify import VerifyReport, verify_bag
+from federation.services.server_lock import ServerLock
+from federation.services.site_server import SiteServer
+from federation.session import Session, SiteReport, connect, open_snapshot
+from federation.snapshot import assemble, consistency
+from federation.snapshot.diff import SnapshotDiff, diff
+from federation.snapshot.source import FederatedSource
+from federation.snapshot_choice import SnapshotCoordinator, selection_of
+from federation.wire.client import SiteClient
 
 if TYPE_CHECKING:
     from federation.registry.butler_export import ButlerExport
-    from federation.snapshot.verify import VerifyProgress
+    from federation.snapshot.assemble import SnapshotReport
+    from federation.snapshot.progress import SnapshotProgress
+    from federation.snapshot.verify import VerifyProgress, VerifyReport
 
 __all__ = [
+    "IngestFile",
+    "Session",
+    "SiteReport",
     "connect",
+    "create_snapshot",
+    "diff_snapshots",
+    "extend_snapshot",
     "import_butler",
     "ingest",
     "init_site",
     "open_snapshot",
+    "read_butler",
+    "replicate",
     "serve",
+    "site_status",
+    "verify_replica",
     "verify_snapshot",
 ]
 
@@ -56,7 +83,9 @@ def init_site(
     if config is None:
         config = _new_site_file(name, directory, root, listen, registry, follow or {})
     elif root is not None or listen is not None or registry != "sqlite" or follow:
-        raise UsageError(f"site {config.name} has a site file already: {config.path}", hint="edit the file instead")
+        raise UsageError(
+            f"site {config.name} has a site file already: {config.path}", hint="edit the file instead"
+        )
     Registry.create(config).close()
     store = Datastore(config.datastore_url)
     if store.local_root is not None:
@@ -81,7 +110,9 @@ def _new_site_file(
     others = load_federation(directory) if any(directory.glob("*.toml")) else ()
     unknown = sorted(set(follow) - {other.name for other in others})
     if unknown:
-        raise NotFoundError(f"no site {unknown[0]!r} in {directory} to follow", hint="make its site file first")
+        raise NotFoundError(
+            f"no site {unknown[0]!r} in {directory} to follow", hint="make its site file first"
+        )
     taken = {other.listen.port for other in others}
     port = next(port for port in range(FIRST_PORT, 65536) if port not in taken)
     text = render_site(
@@ -99,13 +130,21 @@ def _new_site_file(
 
 
 def serve(
-    site: str, *, sites: str | Path = "sites", on_ready: Callable[[SiteConfig, str], None] | None = None
+    site: str, *, sites: str | Path = "sites", on_bound: Callable[[SiteConfig, str], None] | None = None
 ) -> None:
-    """Serve a site and follow its peers until the process is told to end; ``on_ready`` gets its file and address."""
-    from federation.services.site_server import serve_site
+    """Serve a site and follow its peers until SIGTERM or SIGINT.
 
+    The server says in a line on standard output where it listens; with ``on_bound`` it tells file and address to that
+    instead. `ConflictError` when another process serves the site.
+    """
     config = find_site(site, Path(sites))
-    serve_site(config, None if on_ready is None else lambda address: on_ready(config, address))
+    server = SiteServer(config)
+    if on_bound is None:
+        server.serve()
+        return
+    on_bound(config, server.address)
+    with contextlib.redirect_stdout(sys.stderr):
+        server.serve()
 
 
 def site_status(names: Sequence[str] = (), *, sites: str | Path = "sites") -> tuple[SiteReport, ...]:
@@ -115,6 +154,66 @@ def site_status(names: Sequence[str] = (), *, sites: str | Path = "sites") -> tu
     with connect(configs[0].path, directory) as session:
         wanted = {config.name for config in configs}
         return tuple(report for report in session.status() if report.site in wanted or not names)
+
+
+def replicate(
+    site: str, *, sites: str | Path = "sites", once: bool = False
+) -> dict[SchemaId, FollowerStatus]:
+    """Follow what a site's file names without serving the site; how each replica stands at the end.
+
+    With ``once`` it ends when all that the peers have now is applied, else at SIGINT. `ConflictError` while the site's
+    server runs, which follows by itself; `UnavailableError` when ``once`` and a peer does not answer.
+    """
+    config = find_site(site, Path(sites))
+    with contextlib.ExitStack() as stack:
+        lock = ServerLock(config.root, config.name)
+        stack.callback(lock.release)
+        registry = stack.enter_context(Registry.open(config))
+        clients = {
+            peer.name: stack.enter_context(SiteClient(peer.name, str(peer.address)))
+            for peer in config.peers
+            if peer.follow
+        }
+        if once:
+            return {
+                held.schema: Follower(registry, clients[peer.name], held.schema, config.name).run_once()
+                for peer in config.peers
+                if peer.follow
+                for held in clients[peer.name].status().schemas
+                if held.owned and peer.follows(held.schema.name)
+            }
+        following = Following(registry, config.peers, clients, lambda: None)
+        following.start()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            return following.status()
+        finally:
+            following.stop()
+    raise AssertionError
+
+
+def verify_replica(
+    site: str, *, sites: str | Path = "sites", schema: str | None = None
+) -> tuple[ReplicaReport, ...]:
+    """Compare the replicas of a site, or that of ``schema`` (``site/name``), with their owners, row by row.
+
+    `NotFoundError` where there is no such replica, `UnavailableError` when an owner does not answer.
+    """
+    directory = Path(sites)
+    config = find_site(site, directory)
+    with Registry.open(config) as registry, connect(config.path, directory) as session:
+        replicas = [held.schema for held in registry.held() if not held.owned]
+        if schema is not None:
+            owner, _, name = schema.partition("/")
+            wanted = SchemaId(owner, name or owner)
+            if wanted not in replicas:
+                raise NotFoundError(
+                    f"site {config.name} has no replica of {schema}",
+                    hint="it has: " + (", ".join(map(str, replicas)) or "none"),
+                )
+            replicas = [wanted]
+        return tuple(verify(registry, session.client(replica.site), replica) for replica in replicas)
 
 
 def import_butler(
@@ -216,10 +315,74 @@ def _described(path: Path, data_id: Mapping[str, Any] | None) -> IngestFile:
     return attrs.evolve(said, data_id={**said.data_id, **data_id})
 
 
+def create_snapshot(
+    target: str | Path,
+    *,
+    site: str | Path | None = None,
+    sites: str | Path = "sites",
+    name: str = "",
+    where: str | None = None,
+    dataset_types: Sequence[str] = (),
+    sql: str | None = None,
+    ids: Iterable[uuid.UUID] | Path | None = None,
+    members: Sequence[str] = (),
+    calibrations: Sequence[str] = (),
+    files: bool = True,
+    dry_run: bool = False,
+    progress: Callable[[SnapshotProgress], None] | None = None,
+) -> SnapshotReport:
+    """Make a snapshot at ``target`` of chosen datasets and all they depend on, wherever it lives.
+
+    Chosen is what ``sql`` gives as ``dataset_id``, what of ``dataset_types`` meets the condition ``where``, ``ids`` (or
+    a file with one a line), and all of the collections ``members``. ``calibrations`` names collections to search for
+    calibrations valid for what is chosen. The same call continues a run that was cut short.
+    """
+    selection = selection_of(where, dataset_types, sql, ids, members, calibrations)
+    with connect(site, sites) as session:
+        source = FederatedSource(SnapshotCoordinator(session))
+        return assemble.create_snapshot(
+            source,
+            session.universe,
+            Path(target),
+            selection,
+            name=name,
+            files=files,
+            progress=progress,
+            dry_run=dry_run,
+        )
+
+
+def extend_snapshot(
+    target: str | Path,
+    *,
+    site: str | Path | None = None,
+    sites: str | Path = "sites",
+    where: str | None = None,
+    dataset_types: Sequence[str] = (),
+    sql: str | None = None,
+    ids: Iterable[uuid.UUID] | Path | None = None,
+    members: Sequence[str] = (),
+    calibrations: Sequence[str] = (),
+    files: bool = True,
+    dry_run: bool = False,
+    progress: Callable[[SnapshotProgress], None] | None = None,
+) -> SnapshotReport:
+    """Add datasets to the snapshot at ``target``, chosen as for `create_snapshot`; only what it lacks is copied."""
+    selection = selection_of(where, dataset_types, sql, ids, members, calibrations)
+    with connect(site, sites) as session:
+        source = FederatedSource(SnapshotCoordinator(session))
+        return assemble.extend_snapshot(
+            source, Path(target), selection, files=files, progress=progress, dry_run=dry_run
+        )
+
+
 def verify_snapshot(
     path: str | Path, progress: Callable[[VerifyProgress], None] | None = None
 ) -> VerifyReport:
-    """Read every byte of a snapshot and compare; `CorruptionError` names the first problem."""
-    report = verify_bag(Path(path), progress)
-    report.raise_for_problem()
-    return report
+    """Read every byte of a snapshot and compare; the report says what differs, and can raise for it."""
+    return consistency.verify_snapshot(Path(path), progress)
+
+
+def diff_snapshots(a: str | Path, b: str | Path) -> SnapshotDiff:
+    """How two snapshots differ, by their registries and recorded checksums."""
+    return diff(Path(a), Path(b))

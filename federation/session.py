@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -12,13 +12,13 @@ import attrs
 
 from federation.config import SiteConfig, find_site, load_federation
 from federation.config.settings import WILDCARD_HOSTS, Address, QueryConfig
-from federation.errors import ConfigError, NotFoundError, UnavailableError
+from federation.errors import ConfigError, NotFoundError, QueryError, UnavailableError
 from federation.execution.coordinator import Coordinator
 from federation.execution.local_site import LocalSite
+from federation.model.dimension import DimensionUniverse
 from federation.registry.catalog import CatalogSource
-from federation.registry.registry import Registry
-from federation.snapshot.manifest import FILE_NAME, SnapshotManifest
-from federation.storage import SqliteDatabase
+from federation.snapshot.manifest import FILE_NAME
+from federation.snapshot.open import open_snapshot as open_snapshot_registry
 from federation.wire.client import SiteClient
 
 if TYPE_CHECKING:
@@ -44,8 +44,11 @@ class SiteReport:
 class Session:
     """Asks all sites of a federation, or one snapshot; a context that closes its connections at the end."""
 
-    def __init__(self, coordinator: Coordinator, closing: contextlib.ExitStack) -> None:
+    def __init__(
+        self, coordinator: Coordinator, universe: DimensionUniverse, closing: contextlib.ExitStack
+    ) -> None:
         self.coordinator = coordinator
+        self.universe = universe
         self._closing = closing
 
     def __enter__(self) -> Self:
@@ -68,6 +71,13 @@ class Session:
         """All sites by name, home first."""
         return tuple(self.coordinator.clients)
 
+    def client(self, site: str) -> SiteClient:
+        """The connection to one site; `NotFoundError` for one that is not of this federation."""
+        client = self.coordinator.clients.get(site)
+        if not isinstance(client, SiteClient):
+            raise NotFoundError(f"no site {site!r} to connect to", hint="sites: " + ", ".join(self.sites))
+        return client
+
     def query(
         self,
         sql: str,
@@ -83,15 +93,40 @@ class Session:
         With ``partial``, sites that don't answer are left out and named in the result's ``missing``. ``chain`` names
         schemas to be searched first. Raises `QueryError`, `UnavailableError` or `LimitError`.
         """
-        return self.coordinator.query(
-            sql, max_staleness_s=max_staleness_s, partial=partial, chain=chain, timeout_s=timeout_s
-        )
+        with self._naming_silent_sites():
+            return self.coordinator.query(
+                sql, max_staleness_s=max_staleness_s, partial=partial, chain=chain, timeout_s=timeout_s
+            )
 
     def explain(
-        self, sql: str, *, max_staleness_s: float | None = None, partial: bool = False, chain: Iterable[str] = ()
+        self,
+        sql: str,
+        *,
+        max_staleness_s: float | None = None,
+        partial: bool = False,
+        chain: Iterable[str] = (),
     ) -> Plan:
         """What `query` would run, and where; nothing is run."""
-        return self.coordinator.explain(sql, max_staleness_s=max_staleness_s, partial=partial, chain=chain)
+        with self._naming_silent_sites():
+            return self.coordinator.explain(
+                sql, max_staleness_s=max_staleness_s, partial=partial, chain=chain
+            )
+
+    @contextlib.contextmanager
+    def _naming_silent_sites(self) -> Iterator[None]:
+        """A name that nobody knows is no user's error while a site that may know it does not answer."""
+        try:
+            yield
+        except QueryError as error:
+            if not error.message.startswith(("unknown table", "unknown schema")):
+                raise
+            down = self.catalog().unreachable
+            if not down:
+                raise
+            raise UnavailableError(
+                f"{error.message}, and no answer from {', '.join(down)}: {next(iter(down.values()))}",
+                hint="; ".join(f"federation site serve {site}" for site in down),
+            ) from error
 
     def catalog(self) -> FederationCatalog:
         """Which site holds which schemas and tables now."""
@@ -133,16 +168,16 @@ def connect(site: str | Path | None = None, sites: str | Path = "sites") -> Sess
             for name, address in addresses.items()
         }
         coordinator = closing.enter_context(Coordinator(home.name, clients, home.query))
-        return Session(coordinator, closing.pop_all())
+        path = home.registry.universe_path
+        universe = DimensionUniverse.load(path) if path else DimensionUniverse.default()
+        return Session(coordinator, universe, closing.pop_all())
     raise AssertionError
 
 
 def open_snapshot(path: str | Path) -> Session:
     """A session on the snapshot in a directory, read from its files alone."""
-    directory = Path(path)
-    manifest = SnapshotManifest.load(directory)
     with contextlib.ExitStack() as closing:
-        registry = closing.enter_context(open_snapshot_registry(directory, manifest))
+        registry = closing.enter_context(open_snapshot_registry(Path(path)))
         source = CatalogSource(registry)
 
         def catalog() -> SiteCatalog:
@@ -151,18 +186,8 @@ def open_snapshot(path: str | Path) -> Session:
 
         coordinator = Coordinator(registry.site, {registry.site: LocalSite(registry, catalog)}, QueryConfig())
         closing.enter_context(coordinator)
-        return Session(coordinator, closing.pop_all())
+        return Session(coordinator, registry.universe, closing.pop_all())
     raise AssertionError
-
-
-def open_snapshot_registry(directory: Path, manifest: SnapshotManifest) -> Registry:
-    """The registry of a snapshot, opened without writing a byte."""
-    if not manifest.registry_files:
-        raise NotFoundError(
-            f"{directory / FILE_NAME} names no registry files", hint="run: federation snapshot verify"
-        )
-    registry = (directory / manifest.registry_files[0]).parent
-    return Registry.open_in(SqliteDatabase(registry, read_only=True), manifest.site)
 
 
 def home_site(site: str | Path | None, directory: Path) -> SiteConfig:

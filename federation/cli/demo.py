@@ -16,7 +16,10 @@ EXAMPLE = "Example: federation demo --workdir /tmp/federation-demo"
 
 def demo(
     workdir: Annotated[
-        Path | None, typer.Option("--workdir", metavar="DIR", help="Keep everything here. Without it, a temporary directory.")
+        Path | None,
+        typer.Option(
+            "--workdir", metavar="DIR", help="Keep everything here. Without it, a temporary directory."
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:

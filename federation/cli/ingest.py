@@ -17,7 +17,9 @@ EXAMPLE = "Example: federation ingest --site summit --run LSSTCam/raw/all --data
 
 def ingest(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, one dataset each.")],
-    run: Annotated[str | None, typer.Option("--run", metavar="NAME", help="RUN collection of the datasets.")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="NAME", help="RUN collection of the datasets.")
+    ] = None,
     dataset_type: Annotated[
         str | None, typer.Option("--dataset-type", metavar="NAME", help="Their dataset type.")
     ] = None,
@@ -26,11 +28,17 @@ def ingest(
     schema: SchemaName = None,
     data_id: Annotated[
         str | None,
-        typer.Option("--data-id", metavar="KEY=VALUE,...", help="Data ID, or what FILE.json and FILE.yaml leave out."),
+        typer.Option(
+            "--data-id", metavar="KEY=VALUE,...", help="Data ID, or what FILE.json and FILE.yaml leave out."
+        ),
     ] = None,
     declare: Annotated[
         str | None,
-        typer.Option("--declare", metavar="DIMENSIONS:CLASS", help="Declare the dataset type, e.g. visit,detector:Exposure."),
+        typer.Option(
+            "--declare",
+            metavar="DIMENSIONS:CLASS",
+            help="Declare the dataset type, e.g. visit,detector:Exposure.",
+        ),
     ] = None,
     new_ids: Annotated[
         bool, typer.Option("--new-ids", help="New ids, not those that follow from type, run and data ID.")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -23,7 +24,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 # the base of typer's parameter errors is its command-line error; typer itself gives it no public name
-_CommandLineError = typer.BadParameter.__mro__[1]
+_CommandLineError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 app = typer.Typer(
     name="federation",
@@ -59,9 +60,11 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is returned, and errors are printed, never raised, where a user can act on them."""
+    """Run one command and give its exit code; errors that a user can act on are printed, not raised."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
+    # a wheel that starts PostgreSQL looks for a directory that containers lack
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
     try:
         code = app(args=given, prog_name="federation", standalone_mode=False)
         sys.stdout.flush()
@@ -90,13 +93,17 @@ def _usage_error(error: Exception, as_json: bool) -> int:
     command = context.command_path if context is not None else "federation"
     if not message:  # a group without a command has printed its help
         return UsageError.exit_code
-    print_error(UsageError(message.replace("\n", " ").rstrip("."), hint=f"run: {command} --help"), as_json=as_json)
+    print_error(
+        UsageError(message.replace("\n", " ").rstrip("."), hint=f"run: {command} --help"), as_json=as_json
+    )
     return UsageError.exit_code
 
 
 def _from_os(error: OSError) -> FederationError:
     if error.filename is None:
-        return UnavailableError(error.strerror or str(error), hint="check the computer's resources and permissions")
+        return UnavailableError(
+            error.strerror or str(error), hint="check the computer's resources and permissions"
+        )
     return UserError(f"{error.filename}: {error.strerror}", hint="check the path and its permissions")
 
 

@@ -35,7 +35,9 @@ def print_text(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: frozenset[int] = frozenset()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: frozenset[int] = frozenset()
+) -> None:
     """A table; the columns numbered in ``right`` stand at the right, as numbers do."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, name in enumerate(columns):

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLE", "query"]
 
-EXAMPLE = "Example: federation query --site ncsa 'SELECT instrument, count(*) AS n FROM raw GROUP BY instrument'"
+EXAMPLE = (
+    "Example: federation query --site ncsa 'SELECT instrument, count(*) AS n FROM raw GROUP BY instrument'"
+)
 
 
 def query(
@@ -26,7 +28,9 @@ def query(
     site: SiteOption = None,
     sites: SitesDirectory = Path("sites"),
     explain: Annotated[bool, typer.Option("--explain", help="Show the plan; run nothing.")] = False,
-    analyze: Annotated[bool, typer.Option("--analyze", help="Run it; show the plan with rows, bytes and seconds.")] = False,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Run it; show the plan with rows, bytes and seconds.")
+    ] = False,
     format: Annotated[Format, typer.Option("--format", help="How rows are written.")] = Format.TABLE,  # noqa: A002
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the rows to a file.")
@@ -35,7 +39,9 @@ def query(
         float | None,
         typer.Option("--max-staleness", metavar="S", min=0.0, help="Accept replicas so many seconds old."),
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Answer without the sites that are down, and name them.")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Answer without the sites that are down, and name them.")
+    ] = False,
     chain: Annotated[
         list[str] | None, typer.Option("--chain", metavar="SCHEMA", help="Schemas to search first, in order.")
     ] = None,
@@ -80,12 +86,17 @@ def _format_of(output: Path) -> Format:
     try:
         return Format(output.suffix.removeprefix("."))
     except ValueError:
-        raise UsageError(f"{output} does not say its format", hint="give --format csv, json, parquet or arrow") from None
+        raise UsageError(
+            f"{output} does not say its format", hint="give --format csv, json, parquet or arrow"
+        ) from None
 
 
 def _as_json(result: Result) -> dict[str, Any]:
     return {
-        "columns": [{"name": column.name, "type": column.type.value if column.type else None} for column in result.columns],
+        "columns": [
+            {"name": column.name, "type": column.type.value if column.type else None}
+            for column in result.columns
+        ],
         "positions": [str(position) for position in result.positions],
         "missing": [
             {

@@ -79,7 +79,9 @@ def print_rows(table: pa.Table) -> None:
     numbers = frozenset(
         number
         for number, field in enumerate(table.schema)
-        if pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
+        if pa.types.is_integer(field.type)
+        or pa.types.is_floating(field.type)
+        or pa.types.is_decimal(field.type)
     )
     print_table(table.column_names, plain_rows(table.slice(0, ROWS_SHOWN)), right=numbers)
     count = table.num_rows
@@ -93,7 +95,9 @@ def write_rows(table: pa.Table, form: Format, output: Path | None) -> None:
     """Rows to a file, whole or not at all, or to standard output."""
     if output is None:
         if form.is_binary and sys.stdout.isatty():
-            raise UsageError(f"--format {form} is not for a terminal", hint="give --output FILE, or redirect the output")
+            raise UsageError(
+                f"--format {form} is not for a terminal", hint="give --output FILE, or redirect the output"
+            )
         if form is Format.TABLE:
             print_rows(table)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from federation.cli.output import print_json, print_table, print_text
 from federation.errors import UsageError
 
 if TYPE_CHECKING:
+    from federation.config import SiteConfig
     from federation.registry.butler_export import ButlerExport
     from federation.session import SiteReport
 
@@ -36,11 +38,17 @@ def init(
     ] = None,
     registry: Annotated[
         str,
-        typer.Option("--registry", metavar="KIND", help="Of a new site: sqlite, postgresql (of its own), or a URL."),
+        typer.Option(
+            "--registry", metavar="KIND", help="Of a new site: sqlite, postgresql (of its own), or a URL."
+        ),
     ] = "sqlite",
     follow: Annotated[
         list[str] | None,
-        typer.Option("--follow", metavar="SITE=SCHEMA", help="Schema that a new site replicates; * for all of a site's."),
+        typer.Option(
+            "--follow",
+            metavar="SITE=SCHEMA",
+            help="Schema that a new site replicates; * for all of a site's.",
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -74,7 +82,9 @@ def _followed(texts: list[str]) -> dict[str, list[str]]:
     for text in texts:
         site, equals, schema = text.partition("=")
         if not equals or not site or not schema:
-            raise UsageError(f"--follow {text!r} is not SITE=SCHEMA", hint="write it like --follow 'summit=*'")
+            raise UsageError(
+                f"--follow {text!r} is not SITE=SCHEMA", hint="write it like --follow 'summit=*'"
+            )
         followed.setdefault(site, []).append(schema)
     return followed
 
@@ -84,21 +94,18 @@ def serve(name: Name, sites: SitesDirectory = Path("sites"), json: JsonFlag = Fa
     """Serve a site and follow its peers, until interrupted."""
     from federation import api
 
-    def ready(config: Any, address: str) -> None:
-        if json:
-            print_json({"site": config.name, "address": address})
-        else:
-            print_text(f"site {config.name} serves at {address}; Ctrl-C ends it")
-        import sys
-
+    def bound(config: SiteConfig, address: str) -> None:
+        print_json({"site": config.name, "address": address})
         sys.stdout.flush()
 
-    api.serve(name, sites=sites, on_ready=ready)
+    api.serve(name, sites=sites, on_bound=bound if json else None)
 
 
 @app.command(epilog="Example: federation site status")
 def status(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Sites; all without.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Sites; all without.")
+    ] = None,
     sites: SitesDirectory = Path("sites"),
     json: JsonFlag = False,
 ) -> None:
@@ -127,8 +134,16 @@ def _status_rows(report: SiteReport) -> list[list[Any]]:
         state = f"{held.state}: {held.detail}" if held.detail else held.state
         rows.append(
             [
-                report.site, "up", held.schema, "owner" if held.owned else "replica", held.lsn,
-                "" if held.owned else behind, age, held.dataset_count, held.files_waiting, "" if held.owned else state,
+                report.site,
+                "up",
+                held.schema,
+                "owner" if held.owned else "replica",
+                held.lsn,
+                "" if held.owned else behind,
+                age,
+                held.dataset_count,
+                held.files_waiting,
+                "" if held.owned else state,
             ]
         )
     return rows
@@ -146,7 +161,8 @@ def _as_json(report: SiteReport) -> dict[str, Any]:
         "registry": status.registry_kind,
         "universe": status.universe,
         "schemas": [
-            attrs.asdict(held, recurse=False) | {"schema": str(held.schema), "lag_lsn": max(held.head_lsn - held.lsn, 0)}
+            attrs.asdict(held, recurse=False)
+            | {"schema": str(held.schema), "lag_lsn": max(held.head_lsn - held.lsn, 0)}
             for held in status.schemas
         ],
     }
@@ -163,7 +179,9 @@ def import_butler(
     schema: SchemaName = None,
     datastore_root: Annotated[
         str | None,
-        typer.Option("--datastore-root", metavar="DIR", help="Where the files are. Without it they count as absent."),
+        typer.Option(
+            "--datastore-root", metavar="DIR", help="Where the files are. Without it they count as absent."
+        ),
     ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the files into the site's datastore.")] = False,
     collections: Annotated[
@@ -195,7 +213,9 @@ def import_butler(
     for warning in warnings:
         print_text(f"note: {warning}")
     rows = [
-        (label.replace("_", " "), value) for label, value in found.items() if isinstance(value, int) and label != "changed"
+        (label.replace("_", " "), value)
+        for label, value in found.items()
+        if isinstance(value, int) and label != "changed"
     ]
     print_table(("in the files" if dry_run else "imported", "count"), rows, right=frozenset({1}))
 

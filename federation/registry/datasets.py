@@ -106,7 +106,8 @@ def _insert_type(
         row["dataset_id"]: row for row in tx.select("dataset", ("dataset_id",), [(ref.id,) for ref in refs])
     }
     implied = _implied(tx, group, refs)
-    known = set(table.stored_names)
+    _check_implied(datasets, refs, implied)
+    known = set(table.stored_names) - {"dataset_id", "run", *group.names}
     rows, typed = [], []
     seen: set[uuid.UUID] = set()
     now = tx.registry.clock()
@@ -197,6 +198,20 @@ def _implied(
     return {
         data_id: {name: expanded.get(name) for name in group.implied} for data_id, expanded in values.items()
     }
+
+
+def _check_implied(
+    datasets: Sequence[NewDataset], refs: Sequence[DatasetRef], implied: Mapping[DataId, Mapping[str, Any]]
+) -> None:
+    """Implied values that were given must be those that the records imply."""
+    for dataset, ref in zip(datasets, refs, strict=True):
+        for name, value in implied[ref.data_id].items():
+            given = dataset.data_id.get(name)
+            if given is not None and value is not None and given != value:
+                raise UserError(
+                    f"data ID {ref.data_id}: {name} is given as {given!r}, but its records imply {value!r}",
+                    hint="leave out implied values, or mend the record",
+                )
 
 
 def _expand(tx: Transaction, name: str, values: Mapping[DataId, dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tomllib
+import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -174,9 +175,15 @@ def is_fits(path: str) -> bool:
 def check_fits(path: Path) -> None:
     """Raise `UserError` unless a local FITS file has all the bytes that its headers announce."""
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyUserWarning
 
     try:
-        with fits.open(path, memmap=True, lazy_load_hdus=False) as hdus:
+        with (
+            warnings.catch_warnings(
+                action="ignore", category=AstropyUserWarning
+            ),  # a short file is an error here
+            fits.open(path, memmap=True, lazy_load_hdus=False) as hdus,
+        ):
             infos = [hdu.fileinfo() for hdu in hdus]
         wanted = max(info["datLoc"] + info["datSpan"] for info in infos)
         if path.name.lower().endswith(".gz"):

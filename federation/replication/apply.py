@@ -72,7 +72,9 @@ def apply_bootstrap(registry: Registry, held: HeldSchema, parts: Iterable[Bootst
         for part in _complete(held, parts):
             state = LogState(part.epoch, part.lsn, part.chain)
             if target not in (None, state):
-                raise CorruptionError(f"the copy of {held.schema} mixes two positions", hint="it is asked for again")
+                raise CorruptionError(
+                    f"the copy of {held.schema} mixes two positions", hint="it is asked for again"
+                )
             target = state
             for change in decode_changes(part.body):
                 replica.add(change)
@@ -157,7 +159,9 @@ class _Replica:
     def _declare(self, dataset_type: DatasetType) -> None:
         table = self._registry.table_of(dataset_type)
         known = self._tables.get(table.name)
-        if known == table and sa.inspect(self._connection).has_table(table.physical_name, schema=self._held.physical):
+        if known == table and sa.inspect(self._connection).has_table(
+            table.physical_name, schema=self._held.physical
+        ):
             return
         if table.name in self._pending:
             self._write(table.name, self._pending.pop(table.name))

@@ -57,7 +57,9 @@ def key_text(key: Sequence[Any]) -> str:
     >>> key_text(("LSSTCam", 7))
     '["LSSTCam", 7]'
     """
-    return json.dumps(list(key), default=lambda value: value.hex() if isinstance(value, bytes) else str(value))
+    return json.dumps(
+        list(key), default=lambda value: value.hex() if isinstance(value, bytes) else str(value)
+    )
 
 
 class _Sum:
@@ -96,7 +98,9 @@ def digest_schema(registry: Registry, held: HeldSchema, wanted: DigestOf) -> Dig
             return DigestAnswer(state.epoch, state.lsn, tables=tuple(digests))
         table = tables.get(wanted.table)
         if table is None:
-            raise NotFoundError(f"{held.schema} has no table {wanted.table!r}", hint="tables: " + ", ".join(tables))
+            raise NotFoundError(
+                f"{held.schema} has no table {wanted.table!r}", hint="tables: " + ", ".join(tables)
+            )
         if wanted.buckets:
             rows = tuple(_row_digests(connection, table, physical[table.name], wanted))
             return DigestAnswer(state.epoch, state.lsn, rows=rows)

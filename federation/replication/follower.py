@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import attrs
+import sqlalchemy as sa
 import tenacity
 
 from federation.changelog import LogState, log_state
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Follower", "FollowerStatus"]
 
 BACKOFF_MIN_S = 0.2
-BACKOFF_MAX_S = 10.0
+BACKOFF_MAX_S = 5.0
 #: three heartbeats that did not come
 SILENCE_MAX_S = 5.0
 
@@ -72,6 +73,7 @@ class Follower:
         self._failures = 0
         self._stopping = threading.Event()
         self._once = False
+        self._is_reading = False  # what is raised meanwhile comes from the source
         self._lock = threading.Lock()
         self._stream: ResponseStream[FollowBatch] | None = None
         self._heard_at = time.monotonic()
@@ -99,7 +101,7 @@ class Follower:
         while True:
             self._phase = "connecting"
             try:
-                self._session()
+                self._connect()
             except FederationError as error:
                 self._on_error(error)
                 if self._phase == "refused" or time.monotonic() > deadline:
@@ -143,7 +145,7 @@ class Follower:
         while not self._stopping.is_set():
             self._phase = "connecting"
             try:
-                self._session()
+                self._connect()
             except FederationError as error:
                 self._on_error(error)
                 if self._phase == "refused":
@@ -159,13 +161,27 @@ class Follower:
         retry.attempt_number = self._failures
         return max(BACKOFF_MIN_S / 2, float(self._backoff(retry)))
 
+    def _connect(self) -> None:
+        try:
+            self._session()
+        except sa.exc.SQLAlchemyError as error:  # a follower must not end in silence
+            text = str(error).splitlines()[0]
+            raise UnavailableError(
+                f"{self.schema} can't be applied: {text}", hint="see the site's log"
+            ) from error
+
     def _session(self) -> None:
         """One connection: from the position in the database until the stream ends or something goes wrong."""
         self._state.moved_to(self._position())
         start = self._state.position
         stream = self._client.follow(
             FollowFrom(
-                self.schema, start.epoch, start.lsn, start.chain, self._name, self._registry.universe.fingerprint
+                self.schema,
+                start.epoch,
+                start.lsn,
+                start.chain,
+                self._name,
+                self._registry.universe.fingerprint,
             )
         )
         with self._lock:
@@ -175,13 +191,19 @@ class Follower:
             with stream:
                 if self._stopping.is_set():
                     return
-                for batch in _marked(stream):
+                while (batch := self._next(stream)) is not None:
                     if not self._take(batch) or self._stopping.is_set():
                         return
             raise UnavailableError(f"the stream of {self.schema} ended", hint="it is taken up again")
         finally:
             with self._lock:
                 self._stream = None
+
+    def _next(self, stream: ResponseStream[FollowBatch]) -> FollowBatch | None:
+        self._is_reading = True
+        batch = next(stream, None)
+        self._is_reading = False
+        return batch
 
     def _take(self, batch: FollowBatch) -> bool:
         """Apply a batch; False when this session is over."""
@@ -200,19 +222,18 @@ class Follower:
         return True
 
     def _on_error(self, error: FederationError) -> None:
-        by_source = isinstance(error, _SourceError)
-        cause = error.error if isinstance(error, _SourceError) else error
         self._failures += 1
-        self._error = str(cause)
-        decision = self._state.on_error(cause, by_source=by_source)
+        self._error = str(error)
+        decision = self._state.on_error(error, by_source=self._is_reading)
+        self._is_reading = False
         if isinstance(decision, Stop):
             self._phase = "refused"
         elif isinstance(decision, Bootstrap) and not self._stopping.is_set():
             self._phase = "copying"
             try:
                 self._copy()
-            except FederationError as failed:
-                self._error, self._phase = str(failed), "waiting"
+            except (FederationError, sa.exc.SQLAlchemyError) as failed:
+                self._error, self._phase = str(failed).splitlines()[0], "waiting"
         else:
             self._phase = "waiting"
 

@@ -108,9 +108,15 @@ class Publisher:
             state = log_state(connection, held.physical)
             if state.epoch != epoch or state.lsn < after_lsn:
                 raise EpochError(f"the log of {held.schema} was replaced by another", hint="follow it anew")
-            entries = read_entries(connection, held.physical, after_lsn, BATCH_BYTES) if state.lsn > after_lsn else []
+            entries = (
+                read_entries(connection, held.physical, after_lsn, BATCH_BYTES)
+                if state.lsn > after_lsn
+                else []
+            )
         if state.lsn > after_lsn and (not entries or entries[0].lsn != after_lsn + 1):
-            raise LogGapError(f"entry {after_lsn + 1} of {held.schema} is no longer kept", hint="copy the schema anew")
+            raise LogGapError(
+                f"entry {after_lsn + 1} of {held.schema} is no longer kept", hint="copy the schema anew"
+            )
         return state.lsn, entries
 
     def bootstrap(self, start: BootstrapFrom) -> Iterator[BootstrapPart]:
@@ -128,7 +134,9 @@ class Publisher:
             while header := file.read(_LENGTH.size):
                 body = file.read(_LENGTH.unpack(header)[0])
                 yield BootstrapPart(state.epoch, state.lsn, state.chain, SCHEMA_VERSION, body, last=False)
-        yield BootstrapPart(state.epoch, state.lsn, state.chain, SCHEMA_VERSION, encode_changes(()), last=True)
+        yield BootstrapPart(
+            state.epoch, state.lsn, state.chain, SCHEMA_VERSION, encode_changes(()), last=True
+        )
 
     def _bodies(self, connection: sa.Connection, held: HeldSchema) -> Iterator[bytes]:
         tables = self._registry.tables_in(connection, held.physical)
@@ -147,7 +155,9 @@ class Publisher:
         held = self._registry.find(schema)
         if held is None or not held.owned:
             owned = ", ".join(str(h.schema) for h in self._registry.held() if h.owned)
-            raise NotFoundError(f"site {self._registry.site} does not own schema {schema}", hint=f"it owns: {owned}")
+            raise NotFoundError(
+                f"site {self._registry.site} does not own schema {schema}", hint=f"it owns: {owned}"
+            )
         if fingerprint != self._registry.universe.fingerprint:
             raise ConflictError(
                 f"site {self._registry.site} has dimension universe {self._registry.universe.fingerprint}, "
@@ -189,7 +199,8 @@ def _chain_at(connection: sa.Connection, held: HeldSchema, start: FollowFrom, st
     if first is None or first.lsn != start.lsn + 1:
         kept = "nothing" if first is None else f"entries from {first.lsn} on"
         raise LogGapError(
-            f"the log of {held.schema} keeps {kept}, {start.follower} is at {start.lsn}", hint="copy the schema anew"
+            f"the log of {held.schema} keeps {kept}, {start.follower} is at {start.lsn}",
+            hint="copy the schema anew",
         )
     found = entry_chain(connection, held.physical, start.lsn)
     if found is not None:

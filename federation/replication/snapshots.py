@@ -42,5 +42,6 @@ def stamped_snapshot(registry: Registry, held: HeldSchema) -> Iterator[tuple[sa.
                 yield connection, log_state(connection, held.physical)
                 return
     raise UnavailableError(
-        f"{held.schema} at {registry.site} is written to without a pause", hint="try again when there is less to do"
+        f"{held.schema} at {registry.site} is written to without a pause",
+        hint="try again when there is less to do",
     )

@@ -82,11 +82,13 @@ class FollowerState:
         here = self.position
         if here.epoch and batch.epoch != here.epoch:
             raise EpochError(
-                f"{self.schema}: the source's log has epoch {batch.epoch}, the replica {here.epoch}", hint=_COPY
+                f"{self.schema}: the source's log has epoch {batch.epoch}, the replica {here.epoch}",
+                hint=_COPY,
             )
         if batch.head_lsn < here.lsn:
             raise EpochError(
-                f"{self.schema}: the source's log ends at {batch.head_lsn}, the replica is at {here.lsn}", hint=_COPY
+                f"{self.schema}: the source's log ends at {batch.head_lsn}, the replica is at {here.lsn}",
+                hint=_COPY,
             )
         if batch.prev_lsn > here.lsn:
             raise LogGapError(
@@ -109,7 +111,9 @@ class FollowerState:
 
     def _verify(self, entry: LogEntry, chain: bytes) -> bytes:
         if digest_of(entry.body) != entry.digest:
-            raise CorruptionError(f"{self.schema}: entry {entry.lsn} has another digest than announced", hint=_AGAIN)
+            raise CorruptionError(
+                f"{self.schema}: entry {entry.lsn} has another digest than announced", hint=_AGAIN
+            )
         if chain_hash(chain, entry.digest) != entry.chain:
             raise EpochError(
                 f"{self.schema}: entry {entry.lsn} does not continue the history that was applied", hint=_COPY

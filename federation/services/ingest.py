@@ -40,7 +40,7 @@ _SIDECAR_KEYS = ("data_id", "id", "metadata", "records", "inputs", "task")
 class IngestFile:
     """One file and what is said of it.
 
-    ``records`` are dimension records by element, inserted with it; ``inputs`` the datasets it was made from, by ``task``.
+    ``records`` are dimension records by element, inserted with it; ``inputs`` what ``task`` made it from.
     """
 
     path: Path
@@ -125,7 +125,11 @@ def _group(
             f"dataset type {dataset_type!r} is not declared in {registry.site}/{schema}",
             hint="declare it with --declare 'DIMENSIONS:STORAGE_CLASS', e.g. --declare exposure,detector:Exposure",
         )
-    return registry.universe.group(name for name in table.column_names if name in registry.universe and registry.universe[name].is_dimension)
+    return registry.universe.group(
+        name
+        for name in table.column_names
+        if name in registry.universe and registry.universe[name].is_dimension
+    )
 
 
 def _new_dataset(
@@ -138,7 +142,11 @@ def _new_dataset(
 
 
 def _register(
-    tx: Transaction, files: Sequence[IngestFile], new: Sequence[NewDataset], run: str, declaration: DatasetType | None
+    tx: Transaction,
+    files: Sequence[IngestFile],
+    new: Sequence[NewDataset],
+    run: str,
+    declaration: DatasetType | None,
 ) -> datasets.Inserted:
     records: dict[str, list[Mapping[str, Any]]] = {}
     for file in files:
@@ -243,7 +251,7 @@ def parse_declaration(name: str, text: str) -> DatasetType:
 def read_sidecar(path: Path) -> IngestFile:
     """What ``<path>.json`` or ``<path>.yaml`` says of a file.
 
-    It holds a data ID, or an object with ``data_id`` and any of ``id``, ``metadata``, ``records``, ``inputs``, ``task``.
+    It holds a data ID, or ``data_id`` and any of ``id``, ``metadata``, ``records``, ``inputs``, ``task``.
     """
     for suffix in (".json", ".yaml", ".yml"):
         sidecar = path.with_name(path.name + suffix)

@@ -40,7 +40,7 @@ from federation.snapshot.registry_copy import (
     seal,
 )
 from federation.snapshot.selection import find_seeds
-from federation.snapshot.workspace import creation, extension
+from federation.snapshot.workspace import creation, extension, full_disk_as_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ def create_snapshot(
     name = check_name("snapshot", name or target.absolute().name)
     if dry_run:
         return _estimate(source, universe, target, selection, files, set(), tell, started)
-    with creation(target) as workspace:
+    with full_disk_as_limit(target), creation(target) as workspace:
         request = {"create": name, "files": files, "selection": selection.to_json()}
         with SnapshotJournal(workspace.journal_path, request) as journal:
             run = _Run(source, workspace, journal, selection, tell, workers, clock)
@@ -151,7 +151,7 @@ def extend_snapshot(
         with open_registry(target.absolute(), name, read_only=True) as registry:
             known, universe = set(local_artifacts(registry)), registry.universe
         return _estimate(source, universe, target, selection, files, known, tell, started)
-    with extension(target) as workspace:
+    with full_disk_as_limit(target), extension(target) as workspace:
         manifest = SnapshotManifest.load(target)  # the workspace may just have completed another extension
         request = {
             "extend": name,
@@ -162,9 +162,10 @@ def extend_snapshot(
         with SnapshotJournal(workspace.journal_path, request) as journal:
             run = _Run(source, workspace, journal, selection, tell, workers, clock)
             with open_registry(target.absolute(), name, read_only=True) as registry:
-                universe, before, known = registry.universe, _counts(registry), local_artifacts(registry)
+                universe, before = registry.universe, _counts(registry)
+                known = set(local_artifacts(registry))
             rows = run.rows(lambda: _copied_registry(workspace, name), universe)
-            report, plan = run.files(name, files, into=workspace.staging, known=set(known))
+            report, plan = run.files(name, files, into=workspace.staging, known=known)
             payload = _payload(report, plan)
             with open_registry(workspace.staging, name) as registry:
                 _record(registry, name, payload)
@@ -208,7 +209,7 @@ class _Run:
         self.clock = clock
 
     def rows(self, make: Callable[[], Registry], universe: DimensionUniverse) -> dict[str, Any]:
-        """Put the closure's rows into the registry that ``make`` gives, unless an earlier run has; what is known of it."""
+        """Put the closure's rows into the registry that ``make`` gives, unless an earlier run has; what it found."""
         done = self.journal.result("rows")
         if done is not None:
             return {**done, "rounds": 0}

@@ -85,7 +85,8 @@ def _content(dataset_id: uuid.UUID, present: list[dict[str, Any]]) -> tuple[str 
             algorithm = row["checksum"].partition(":")[0]
             if checksums.setdefault(algorithm, row["checksum"]) != row["checksum"]:
                 raise ConflictError(
-                    f"dataset {dataset_id} has {checksums[algorithm]} at one site and {row['checksum']} at {row['site']}",
+                    f"dataset {dataset_id} has {checksums[algorithm]} at one site "
+                    f"and {row['checksum']} at {row['site']}",
                     hint="compare the files at both sites; one of them is not the dataset",
                 )
     sizes = {row["size_bytes"] for row in present if row["size_bytes"] is not None}

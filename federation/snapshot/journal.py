@@ -36,16 +36,23 @@ class SnapshotJournal:
         text = json.dumps(request, sort_keys=True)
         try:
             self._connection = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise UnavailableError(
+                f"cannot open journal {path}: {error}", hint="check the disk it is on"
+            ) from error
+        try:
             self._connection.execute("PRAGMA synchronous = FULL")
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 self._connection.execute(statement)
             self._connection.execute("INSERT OR IGNORE INTO plan VALUES (1, ?)", (text,))
             (stored,) = self._connection.execute("SELECT request FROM plan").fetchone()
         except sqlite3.OperationalError as error:
+            self._connection.close()
             raise UnavailableError(
                 f"cannot use journal {path}: {error}", hint="check the disk it is on"
             ) from error
         except sqlite3.DatabaseError as error:
+            self._connection.close()
             raise CorruptionError(f"{path} is no journal: {error}", hint=f"remove {path.parent}") from error
         if stored != text:
             self._connection.close()

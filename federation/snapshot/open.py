@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from federation.errors import ConflictError, CorruptionError
+from federation.registry.catalog import CatalogSource
 from federation.snapshot.manifest import SnapshotManifest
 from federation.snapshot.registry_copy import open_registry
 from federation.snapshot.workspace import has_unfinished_extension
@@ -12,9 +13,18 @@ from federation.snapshot.workspace import has_unfinished_extension
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from federation.model.catalog import SiteCatalog
     from federation.registry.registry import Registry
 
-__all__ = ["open_snapshot"]
+__all__ = ["open_snapshot", "snapshot_catalog"]
+
+
+def snapshot_catalog(registry: Registry) -> SiteCatalog:
+    """What an opened snapshot holds, for a coordinator that has it as a site.
+
+    Its replicas count as up to date: a snapshot is a state of the past, which does not age.
+    """
+    return CatalogSource(registry).catalog({held.schema: 0.0 for held in registry.held() if not held.owned})
 
 
 def open_snapshot(directory: Path) -> Registry:

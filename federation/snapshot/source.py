@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from federation.datastore.source import Source
     from federation.datastore.store import Datastore
     from federation.execution.coordinator import Coordinator
-    from federation.model.catalog import FederationCatalog, SchemaCatalog
+    from federation.model.catalog import SchemaCatalog
     from federation.model.logical import ColumnDef, TableDef
     from federation.model.position import SchemaId
     from federation.snapshot.lookup import Lookup, Requests

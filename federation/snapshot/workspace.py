@@ -9,14 +9,16 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
+import sqlalchemy as sa
 
 from federation.datastore.durable import fsync_directory, make_directories
-from federation.datastore.io_errors import as_federation_error
-from federation.errors import ConflictError, NotFoundError, UserError
+from federation.datastore.io_errors import as_federation_error, free_bytes
+from federation.errors import ConflictError, LimitError, NotFoundError, UnavailableError, UserError
 from federation.snapshot.bag import COMMIT, recover_bag
 from federation.snapshot.bag_text import TAG_MANIFEST
 
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Workspace", "creation", "extension", "has_unfinished_extension"]
+__all__ = ["Workspace", "creation", "extension", "full_disk_as_limit", "has_unfinished_extension"]
+
+#: with less than this, a failed write of a database means that the disk is full
+_FULL_BELOW_BYTES = 256 * 1024
+_LOCAL_ERRORS = (OSError, sqlite3.Error, sa.exc.OperationalError)
 
 
 @attrs.frozen
@@ -84,6 +90,33 @@ class Workspace:
         """Remove the working directory: its work is done or not wanted."""
         shutil.rmtree(self.directory)
         fsync_directory(self.directory.parent)
+
+
+@contextmanager
+def full_disk_as_limit(target: Path) -> Iterator[None]:
+    """Turn what goes wrong because the disk of ``target`` is full into `LimitError`.
+
+    SQLite tells a full disk in several ways, some of them plain I/O errors: the free space decides.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.Error, UnavailableError) as error:
+        local = isinstance(
+            error if not isinstance(error, UnavailableError) else error.__cause__, _LOCAL_ERRORS
+        )
+        free = free_bytes(target.absolute())
+        if local and free is not None and free < _FULL_BELOW_BYTES:
+            raise LimitError(
+                f"cannot write the snapshot {target}: no space left, {free} bytes free ({error})",
+                hint="free some space, then run the same command again; it goes on from here",
+            ) from error
+        if isinstance(error, UnavailableError):
+            raise
+        if isinstance(error, OSError):
+            raise as_federation_error(error, "write", str(target)) from error
+        raise UnavailableError(
+            f"cannot write the snapshot {target}: {error}", hint="check the disk it is on, then run again"
+        ) from error
 
 
 @contextmanager

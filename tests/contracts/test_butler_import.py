@@ -70,7 +70,9 @@ def rows(registry: Registry, table: str, key: str, values: list[object]) -> list
     ],
     ids=lambda value: "+".join(value) if isinstance(value, tuple) else "",
 )
-def test_imports_what_the_butler_ships_once(registry: Registry, names: tuple[str, ...], datasets: int) -> None:
+def test_imports_what_the_butler_ships_once(
+    registry: Registry, names: tuple[str, ...], datasets: int
+) -> None:
     export = shipped(*names)
     first = import_export(registry, export, schema=SITE)
     assert first.changed
@@ -78,7 +80,14 @@ def test_imports_what_the_butler_ships_once(registry: Registry, names: tuple[str
     assert first.datasets == first.files_absent == count(registry, "dataset") == datasets
     again = import_export(registry, export, schema=SITE)
     assert again == attrs.evolve(
-        first, records=0, dataset_types=0, collections=0, datasets=0, members=0, validity_ranges=0, changed=False
+        first,
+        records=0,
+        dataset_types=0,
+        collections=0,
+        datasets=0,
+        members=0,
+        validity_ranges=0,
+        changed=False,
     )
     assert lsn(registry) == 1
 
@@ -102,9 +111,15 @@ def test_a_run_that_nobody_declares_is_refused_by_name(registry: Registry) -> No
     assert lsn(registry) == 0
 
 
-def test_records_every_file_below_the_datastore_root(registry: Registry, demo: ButlerExport, export_root: Path) -> None:
+def test_records_every_file_below_the_datastore_root(
+    registry: Registry, demo: ButlerExport, export_root: Path
+) -> None:
     report = import_export(registry, demo, schema=SITE, datastore_root=str(export_root))
-    assert (report.datasets, report.files_present, report.files_absent) == (len(demo.datasets), len(demo.datasets), 0)
+    assert (report.datasets, report.files_present, report.files_absent) == (
+        len(demo.datasets),
+        len(demo.datasets),
+        0,
+    )
     assert report.members == sum(map(len, demo.tags.values()))
     assert report.validity_ranges == sum(len(item.dataset_ids) for item in demo.validity)
     dataset = demo.datasets[0]
@@ -115,7 +130,9 @@ def test_records_every_file_below_the_datastore_root(registry: Registry, demo: B
     assert not import_export(registry, demo, schema=SITE, datastore_root=str(export_root)).changed
 
 
-def test_files_that_were_absent_become_present(registry: Registry, demo: ButlerExport, export_root: Path) -> None:
+def test_files_that_were_absent_become_present(
+    registry: Registry, demo: ButlerExport, export_root: Path
+) -> None:
     assert import_export(registry, demo, schema=SITE).files_absent == len(demo.datasets)
     assert import_export(registry, demo, schema=SITE, datastore_root=str(export_root)).changed
     assert not import_export(registry, demo, schema=SITE).changed
@@ -161,7 +178,9 @@ def test_a_copy_that_fails_leaves_no_files(
 
 
 @pytest.mark.parametrize("path", ["../secret.yaml", "/etc/passwd", "a/../../b"])
-def test_refuses_paths_that_leave_the_root(registry: Registry, demo: ButlerExport, export_root: Path, path: str) -> None:
+def test_refuses_paths_that_leave_the_root(
+    registry: Registry, demo: ButlerExport, export_root: Path, path: str
+) -> None:
     first, *rest = demo.datasets
     export = attrs.evolve(demo, datasets=(attrs.evolve(first, path=path), *rest))
     for root in (None, str(export_root)):

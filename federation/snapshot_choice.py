@@ -1,0 +1,101 @@
+"""From what a caller names to what a snapshot is made of: the selection, and a session as its source."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from federation.datastore.io_errors import as_federation_error
+from federation.errors import UsageError, UserError
+from federation.snapshot.selection import Selection
+from federation.wire.client import SiteClient
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from federation.model.catalog import FederationCatalog
+    from federation.session import Session
+
+__all__ = ["SnapshotCoordinator", "selection_of"]
+
+
+def selection_of(
+    where: str | None,
+    dataset_types: Sequence[str],
+    sql: str | None,
+    ids: Iterable[uuid.UUID] | Path | None,
+    members: Sequence[str],
+    calibrations: Sequence[str],
+) -> Selection:
+    """The selection; ``where`` is a condition on the tables of ``dataset_types``, added to what ``sql`` gives."""
+    if where and not dataset_types:
+        raise UsageError(
+            "a condition without a dataset type", hint="say which datasets it is about: --dataset-type NAME"
+        )
+    statements = [sql.strip().rstrip(";")] if sql else []
+    for name in dataset_types:
+        quoted = '"' + name.replace('"', '""') + '"'
+        statements.append(f"SELECT dataset_id FROM {quoted}" + (f" WHERE ({where})" if where else ""))
+    if len(statements) > 1:
+        statements = [" UNION ".join(f"({statement})" for statement in statements)]
+    known = _read_ids(ids) if isinstance(ids, Path) else tuple(ids or ())
+    return Selection(
+        sql=statements[0] if statements else "",
+        ids=known,
+        members=tuple(members),
+        calibrations=tuple(calibrations),
+        collections=tuple(members),
+    )
+
+
+def _read_ids(path: Path) -> tuple[uuid.UUID, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise as_federation_error(error, "read", str(path)) from error
+    out = []
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            try:
+                out.append(uuid.UUID(text))
+            except ValueError:
+                raise UserError(
+                    f"{path}:{number}: {text!r} is not a UUID", hint="write one dataset id a line"
+                ) from None
+    return tuple(out)
+
+
+class SnapshotCoordinator:
+    """A session's coordinator, with the files of its sites."""
+
+    def __init__(self, session: Session) -> None:
+        self._coordinator = session.coordinator
+
+    def catalog(self) -> FederationCatalog:
+        return self._coordinator.catalog()
+
+    def query(self, sql: str) -> pa.Table:
+        """The rows of a statement."""
+        return self._coordinator.query(sql).table
+
+    def execute_on(
+        self, site: str, sql: str, columns: Sequence[Any], keys: Mapping[str, pa.Array]
+    ) -> pa.Table:
+        """Rows of one fragment at one site."""
+        return self._coordinator.execute_on(site, sql, columns, keys)
+
+    @contextmanager
+    def fetch(self, site: str, dataset_id: uuid.UUID) -> Iterator[Iterator[bytes]]:
+        """The bytes of a file that a site's datastore holds."""
+        client = self._coordinator.clients[site]
+        if not isinstance(client, SiteClient):
+            raise UserError(
+                f"files of {site} can't be copied from a snapshot",
+                hint="use --no-files, or a site as the source",
+            )
+        with client.fetch(dataset_id) as stream:
+            yield iter(stream)
