@@ -10,7 +10,7 @@ import typer
 
 from federation.cli.options import JsonFlag, SiteOption, SitesDirectory
 from federation.cli.output import byte_text, print_json, print_table, print_text
-from federation.cli.rows import Format, plain_rows, write_rows
+from federation.cli.rows import Format, plain_dicts, write_rows
 from federation.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def query(
     if analyze:
         _print_analysis(result, json)
     elif json and output is None:
-        print_json(_as_json(result) | {"rows": list(plain_rows(result.table))})
+        print_json(_as_json(result) | {"rows": list(plain_dicts(result.table))})
     else:
         write_rows(result.table, format, output)
         if json:

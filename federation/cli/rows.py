@@ -24,7 +24,7 @@ from federation.cli.output import print_table
 from federation.errors import UsageError
 from federation.model.timespan import format_tai
 
-__all__ = ["Format", "plain_rows", "print_rows", "write_rows"]
+__all__ = ["Format", "plain_dicts", "plain_rows", "print_rows", "write_rows"]
 
 #: rows that a table shows
 ROWS_SHOWN = 200
@@ -49,6 +49,12 @@ def plain_rows(table: pa.Table) -> Iterator[list[Any]]:
     for batch in table.to_batches(max_chunksize=8192):
         columns = [_plain_column(batch.column(number)) for number in range(batch.num_columns)]
         yield from (list(row) for row in zip(*columns, strict=True))
+
+
+def plain_dicts(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Rows as objects of JSON values, by column name."""
+    names = table.column_names
+    return (dict(zip(names, row, strict=True)) for row in plain_rows(table))
 
 
 def _plain_column(column: pa.Array) -> list[Any]:
@@ -132,10 +138,9 @@ def _write(table: pa.Table, form: Format, file: IO[bytes]) -> None:
 
 
 def _write_json(table: pa.Table, text: IO[str]) -> None:
-    names = table.column_names
     separator = "["
-    for row in plain_rows(table):
-        text.write(f"{separator}\n{json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False)}")
+    for row in plain_dicts(table):
+        text.write(f"{separator}\n{json.dumps(row, ensure_ascii=False)}")
         separator = ","
     text.write("[]\n" if separator == "[" else "\n]\n")
 

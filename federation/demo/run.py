@@ -16,7 +16,7 @@ from rich.table import Table
 
 from federation.demo.fleet import Fleet
 from federation.demo.lsstcam import detectors, night
-from federation.demo.scenario import CALEXP_RUN, CALIBRATIONS, JOIN, Arrival, Night
+from federation.demo.scenario import JOIN, Arrival, Night
 from federation.errors import CorruptionError, UserError
 from federation.planner import explain_text
 
@@ -132,7 +132,7 @@ def _query(story: _Story, demo: Night) -> None:
     )
     story.facts["join_rows"] = result.row_count
     story.facts["fragments"] = [
-        {"site": f.site, "rows": f.rows, "bytes": f.bytes, "seconds": round(f.seconds, 4)}
+        {"site": f.site, "rows": f.row_count, "bytes": f.byte_count, "seconds": round(f.seconds, 4)}
         for f in result.fragments
     ]
 
@@ -151,18 +151,15 @@ def _snapshot(story: _Story, fleet: Fleet, demo: Night) -> None:
     target = fleet.directory / "snapshot"
     visit = demo.exposures[0].id
     sql = f"SELECT c.dataset_id FROM ncsa.calexp c WHERE c.visit = {visit} AND c.detector BETWEEN 90 AND 98"
-    with (
-        demo.session("ncsa") as session,
-        story.step("a snapshot of nine images, with everything they were made from"),
-    ):
-        report = session.snapshot(target, sql=sql, collections=[CALEXP_RUN], calibrations=[CALIBRATIONS])
+    with story.step("a snapshot of nine images, with everything they were made from"):
+        report = demo.snapshot(target, sql)
     with story.step("the snapshot is verified"):
         checked = demo.verify_snapshot(target)
-    story.say(f"{report.datasets} datasets, {report.files} files, {report.bytes} bytes; every checksum right")
+    story.say(f"{report.datasets} datasets, {report.files} files, {report.size_bytes} bytes; every checksum right")
     story.facts["snapshot"] = {
         "datasets": report.datasets,
         "files": report.files,
-        "bytes": report.bytes,
+        "bytes": report.size_bytes,
         "verified": checked.ok,
     }
 

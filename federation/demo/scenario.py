@@ -253,6 +253,12 @@ class Night:
                 return str(error)
         raise AssertionError("a query of a site that is cut off must fail")
 
+    def snapshot(self, target: Path, sql: str) -> Any:
+        """Take a snapshot of the datasets that the statement names, with all that they depend on."""
+        return api.create_snapshot(
+            target, site=self._config("ncsa").path, sites=self.fleet.sites, sql=sql, calibrations=[CALIBRATIONS]
+        )
+
     def verify_snapshot(self, target: Path) -> Any:
         """Check every byte of a snapshot."""
         report = api.verify_snapshot(target)

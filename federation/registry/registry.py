@@ -217,6 +217,12 @@ class Registry:
         """Write one of this site's own schemas; rows and log entry commit together, or nothing does."""
         held = self.get(SchemaId(self.site, name))
         with self.database.write(held.physical) as connection:
+            if self.database.kind == "postgresql":
+                # what a writer has checked must still hold when it writes; SQLite has one writer anyway
+                key = {"space": "federation.write", "schema": held.physical}
+                connection.execute(
+                    sa.text("SELECT pg_advisory_xact_lock(hashtext(:space), hashtext(:schema))"), key
+                )
             transaction = Transaction(self, held, connection)
             yield transaction
             if transaction.changes:

@@ -29,7 +29,6 @@ from federation.wire.server import build_server
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
         FollowFrom,
     )
 
-__all__ = ["SiteServer"]
+__all__ = ["SiteServer", "serve_site"]
 
 _READ_BYTES = 1 << 20
 _KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
@@ -102,8 +101,8 @@ class SiteServer:
         self._files.stop()
         self._stack.close()
 
-    def serve(self, *, ready_file: Path | None = None) -> None:
-        """`start`, say so in one line, and `stop` on SIGTERM or SIGINT; ``ready_file`` then holds the address."""
+    def serve(self, on_ready: Callable[[str], None] | None = None) -> None:
+        """`start`, tell ``on_ready`` the address (or print one line), and `stop` on SIGTERM or SIGINT."""
 
         def ask(_number: int, _frame: Any) -> None:
             self._stop_asked.set()
@@ -111,12 +110,11 @@ class SiteServer:
         previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             self.start()
-            sys.stdout.write(
-                f"{self.config.name} serves {self.address} ({self.registry.database.describe()})\n"
-            )
-            sys.stdout.flush()
-            if ready_file is not None:
-                ready_file.write_text(f"{self.address}\n")
+            if on_ready is not None:
+                on_ready(self.address)
+            else:
+                sys.stdout.write(f"{self.config.name} serves {self.address} ({self.registry.database.describe()})\n")
+                sys.stdout.flush()
             self._stop_asked.wait()
         finally:
             self.stop()
@@ -229,3 +227,8 @@ def _skip(source: UrlSource, offset: int) -> Iterator[bytes]:
             if offset < len(chunk):
                 yield chunk[offset:]
             offset = max(0, offset - len(chunk))
+
+
+def serve_site(config: SiteConfig, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve a site until the process is told to end; ``on_ready`` gets the address once it answers."""
+    SiteServer(config).serve(on_ready)

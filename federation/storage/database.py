@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
-from federation.errors import CorruptionError, FederationError, LimitError, UnavailableError, UserError
+from federation.errors import ConflictError, CorruptionError, FederationError, LimitError, UnavailableError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -90,6 +90,9 @@ def database_errors(place: str) -> Iterator[None]:
         raise UnavailableError(
             f"{place}: {text}", hint="check that the database runs and the URL is right"
         ) from error
+    except sa.exc.IntegrityError as error:
+        text = str(error.orig).strip().splitlines()[0]
+        raise ConflictError(f"{place}: {text}", hint="another writer was faster; run the command again") from error
     except sa.exc.DBAPIError as error:
         text = str(error.orig).strip().splitlines()[0]
         if "not a database" in text or "malformed" in text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,8 +64,7 @@ def write(registry: Registry, first: int, count: int = 1) -> None:
             )
             first_ref = datasets.insert_datasets(tx, [new]).refs[0]
             collections.certify(tx, "cal", Timespan(number, number + 5), [first_ref.id])
-            if number % 2:
-                provenance.add_edges(tx, [(first_ref.id, first_ref.id, "task")])
+            provenance.add_edges(tx, [(first_ref.id, uuid.uuid5(uuid.NAMESPACE_URL, str(number)), "task")])
 
 
 def rows(registry: Registry, schema: SchemaId) -> dict[str, set[tuple[object, ...]]]:
