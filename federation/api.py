@@ -14,33 +14,45 @@ import attrs
 
 from federation.config import Address, PeerConfig, SiteConfig, find_site, load_federation, render_site
 from federation.datastore import Datastore
-from federation.errors import NotFoundError, UsageError
+from federation.errors import NotFoundError, UsageError, UserError
+from federation.model.logical import LogicalType
 from federation.model.position import SchemaId
 from federation.registry.butler_format import merge_exports, read_export, select
 from federation.registry.butler_import import ImportReport, import_export
+from federation.registry.dataset_types import declare as declare_type
+from federation.registry.ingest import (
+    FileToIngest,
+    HeaderMapping,
+    IngestReport,
+    Mode,
+    ingest_files,
+    load_header_mapping,
+    read_data_id,
+)
 from federation.registry.registry import Registry
 from federation.replication.follower import Follower, FollowerStatus
 from federation.replication.verify import VerifyReport as ReplicaReport
 from federation.replication.verify import verify
 from federation.services.following import Following
-from federation.services.ingest import IngestFile, IngestReport, ingest_files, parse_declaration, read_sidecar
 from federation.services.server_lock import ServerLock
 from federation.services.site_server import SiteServer
 from federation.session import Session, SiteReport, connect, open_snapshot
 from federation.snapshot import assemble, consistency
 from federation.snapshot.diff import SnapshotDiff, diff
 from federation.snapshot.source import FederatedSource
-from federation.snapshot_choice import SnapshotCoordinator, selection_of
+from federation.snapshot_choice import selection_of
 from federation.wire.client import SiteClient
 
 if TYPE_CHECKING:
+    from federation.model.dataset import DatasetType
+    from federation.model.dimension import DimensionUniverse
     from federation.registry.butler_export import ButlerExport
     from federation.snapshot.assemble import SnapshotReport
     from federation.snapshot.progress import SnapshotProgress
     from federation.snapshot.verify import VerifyProgress, VerifyReport
 
 __all__ = [
-    "IngestFile",
+    "FileToIngest",
     "Session",
     "SiteReport",
     "connect",
@@ -269,7 +281,7 @@ def _chosen(
 
 
 def ingest(
-    files: Iterable[str | Path | IngestFile],
+    files: Iterable[str | Path | FileToIngest],
     *,
     site: str,
     run: str,
@@ -277,42 +289,72 @@ def ingest(
     sites: str | Path = "sites",
     schema: str | None = None,
     data_id: Mapping[str, Any] | None = None,
-    declare: str | None = None,
+    header_mapping: HeaderMapping | Path | None = None,
+    declare: DatasetType | None = None,
+    mode: Mode = "copy",
     once: bool = True,
 ) -> IngestReport:
-    """Copy files into a site's datastore and register them as datasets of one type in one RUN, all or none.
+    """Bring files into a site's datastore and register them as datasets of one type in one RUN, all or none.
 
-    A file's data ID is ``data_id`` with what the file ``<file>.json`` or ``<file>.yaml`` beside it says. ``declare`` is
-    ``dimensions:storage_class`` for a dataset type that is new. With ``once`` the same ingest again changes nothing.
+    What a file is says ``<file>.json`` or ``<file>.yaml`` beside it, or its FITS header through ``header_mapping``;
+    ``data_id`` adds to that, or stands for it. ``declare`` declares the dataset type first. ``mode`` is ``copy``,
+    ``move``, ``link`` or ``direct`` (leave the file where it is). With ``once`` ids follow from type, run and data ID, so
+    that a file that is ingested at two sites is one dataset; the same ingest again changes nothing either way.
     """
     config = find_site(site, Path(sites))
-    known = [file if isinstance(file, IngestFile) else _described(Path(file), data_id) for file in files]
-    declaration = None if declare is None else parse_declaration(dataset_type, declare)
+    if declare is not None and declare.name != dataset_type:
+        raise UserError(
+            f"dataset type {dataset_type!r} can't be declared as {declare.name!r}", hint="use one name"
+        )
+    mapping = load_header_mapping(header_mapping) if isinstance(header_mapping, Path) else header_mapping
     with Registry.open(config) as registry:
-        if schema is not None:
-            registry.create_schema(schema)
+        given = None if data_id is None else typed_data_id(registry.universe, data_id)
+        described = [
+            file if isinstance(file, FileToIngest) else _described(file, mapping, given) for file in files
+        ]
+        name = schema or registry.site
+        registry.create_schema(name)
+        if declare is not None:
+            with registry.transaction(name) as tx:
+                declare_type(tx, declare)
         return ingest_files(
             registry,
             Datastore(config.datastore_url),
-            known,
+            schema=name,
             run=run,
             dataset_type=dataset_type,
-            schema=schema,
-            declaration=declaration,
+            files=described,
+            mode=mode,
             once=once,
         )
 
 
-def _described(path: Path, data_id: Mapping[str, Any] | None) -> IngestFile:
-    if not path.is_file():
-        raise NotFoundError(f"file {path} does not exist", hint="check the path")
+def _described(
+    file: str | Path, mapping: HeaderMapping | None, data_id: Mapping[str, Any] | None
+) -> FileToIngest:
+    if "://" not in str(file) and not Path(file).is_file():
+        raise NotFoundError(f"no file {file}", hint="check the path")
     if data_id is None:
-        return read_sidecar(path)
+        return read_data_id(file, mapping)
     try:
-        said = read_sidecar(path)
+        known = read_data_id(file, mapping)
     except NotFoundError:
-        return IngestFile(path, data_id)
-    return attrs.evolve(said, data_id={**said.data_id, **data_id})
+        return FileToIngest(str(file), data_id)
+    return attrs.evolve(known, data_id={**known.data_id, **data_id})
+
+
+def typed_data_id(universe: DimensionUniverse, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A data ID whose texts are made integers where the dimension's key is one."""
+    out = dict(values)
+    for name, value in values.items():
+        if isinstance(value, str) and universe[name].key_type is LogicalType.INT64:
+            try:
+                out[name] = int(value)
+            except ValueError:
+                raise UserError(
+                    f"data ID value {name}={value!r} is not an integer", hint="correct the data ID"
+                ) from None
+    return out
 
 
 def create_snapshot(
@@ -339,7 +381,7 @@ def create_snapshot(
     """
     selection = selection_of(where, dataset_types, sql, ids, members, calibrations)
     with connect(site, sites) as session:
-        source = FederatedSource(SnapshotCoordinator(session))
+        source = FederatedSource(session.coordinator)
         return assemble.create_snapshot(
             source,
             session.universe,
@@ -370,7 +412,7 @@ def extend_snapshot(
     """Add datasets to the snapshot at ``target``, chosen as for `create_snapshot`; only what it lacks is copied."""
     selection = selection_of(where, dataset_types, sql, ids, members, calibrations)
     with connect(site, sites) as session:
-        source = FederatedSource(SnapshotCoordinator(session))
+        source = FederatedSource(session.coordinator)
         return assemble.extend_snapshot(
             source, Path(target), selection, files=files, progress=progress, dry_run=dry_run
         )

@@ -1,25 +1,16 @@
-"""From what a caller names to what a snapshot is made of: the selection, and a session as its source."""
+"""From what a caller of snapshot commands names to the selection."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from federation.datastore.io_errors import as_federation_error
 from federation.errors import UsageError, UserError
 from federation.snapshot.selection import Selection
-from federation.wire.client import SiteClient
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from federation.model.catalog import FederationCatalog
-    from federation.session import Session
-
-__all__ = ["SnapshotCoordinator", "selection_of"]
+__all__ = ["selection_of"]
 
 
 def selection_of(
@@ -67,35 +58,3 @@ def _read_ids(path: Path) -> tuple[uuid.UUID, ...]:
                     f"{path}:{number}: {text!r} is not a UUID", hint="write one dataset id a line"
                 ) from None
     return tuple(out)
-
-
-class SnapshotCoordinator:
-    """A session's coordinator, with the files of its sites."""
-
-    def __init__(self, session: Session) -> None:
-        self._coordinator = session.coordinator
-
-    def catalog(self) -> FederationCatalog:
-        return self._coordinator.catalog()
-
-    def query(self, sql: str) -> pa.Table:
-        """The rows of a statement."""
-        return self._coordinator.query(sql).table
-
-    def execute_on(
-        self, site: str, sql: str, columns: Sequence[Any], keys: Mapping[str, pa.Array]
-    ) -> pa.Table:
-        """Rows of one fragment at one site."""
-        return self._coordinator.execute_on(site, sql, columns, keys)
-
-    @contextmanager
-    def fetch(self, site: str, dataset_id: uuid.UUID) -> Iterator[Iterator[bytes]]:
-        """The bytes of a file that a site's datastore holds."""
-        client = self._coordinator.clients[site]
-        if not isinstance(client, SiteClient):
-            raise UserError(
-                f"files of {site} can't be copied from a snapshot",
-                hint="use --no-files, or a site as the source",
-            )
-        with client.fetch(dataset_id) as stream:
-            yield iter(stream)

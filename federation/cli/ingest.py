@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,20 @@ import typer
 
 from federation.cli.options import JsonFlag, SchemaName, SitesDirectory, WriteSite, required
 from federation.cli.output import byte_text, print_json, print_text
+from federation.errors import UsageError
+from federation.model.dataset import DatasetType
 
 __all__ = ["EXAMPLE", "ingest"]
+
+
+class Mode(enum.StrEnum):
+    """How a file gets into the datastore."""
+
+    COPY = "copy"
+    MOVE = "move"
+    LINK = "link"
+    DIRECT = "direct"
+
 
 EXAMPLE = "Example: federation ingest --site summit --run LSSTCam/raw/all --dataset-type raw night/*.fits"
 
@@ -40,42 +53,86 @@ def ingest(
             help="Declare the dataset type, e.g. visit,detector:Exposure.",
         ),
     ] = None,
+    header_mapping: Annotated[
+        Path | None,
+        typer.Option(
+            "--header-mapping", metavar="FILE", help="TOML file that maps FITS keywords to dimensions."
+        ),
+    ] = None,
+    mode: Annotated[
+        Mode, typer.Option("--mode", help="What becomes of the file; direct leaves it.")
+    ] = Mode.COPY,
     new_ids: Annotated[
         bool, typer.Option("--new-ids", help="New ids, not those that follow from type, run and data ID.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Copy files into the site's datastore and register them, all or none."""
-    from federation import api
-    from federation.services.ingest import parse_data_id
+    """Bring files into the site's datastore and register them, all or none.
 
+    FILE.json or FILE.yaml beside a file says what it is, or --data-id does, or its FITS header.
+    """
+    from federation import api
+
+    if dataset_type is None:
+        raise UsageError("option --dataset-type is missing", hint="give it, or see --help")
     name = required(site, "--site")
     report = api.ingest(
         files,
         site=name,
         sites=sites,
         run=required(run, "--run"),
-        dataset_type=required(dataset_type, "--dataset-type"),
+        dataset_type=dataset_type,
         schema=schema,
         data_id=None if data_id is None else parse_data_id(data_id),
-        declare=declare,
+        header_mapping=header_mapping,
+        declare=None if declare is None else parse_declaration(dataset_type, declare),
+        mode=mode.value,
         once=not new_ids,
     )
     if json:
         print_json(
             {
                 "site": name,
-                "datasets": len(report.refs),
-                "new": report.new_count,
-                "files": report.file_count,
-                "bytes": report.size_bytes,
-                "ids": [str(ref.id) for ref in report.refs],
+                "new": len(report.new),
+                "known": len(report.known),
+                "files": report.files,
+                "bytes": report.bytes,
+                "ids": [str(dataset_id) for dataset_id in report.new],
             }
         )
     else:
-        there = len(report.refs) - report.new_count
         print_text(
-            f"{report.new_count} new datasets of type {dataset_type} in {run} at {name}"
-            + (f", {there} were there" if there else "")
-            + f"; {report.file_count} files, {byte_text(report.size_bytes)}"
+            f"{len(report.new)} new datasets of type {dataset_type} in {run} at {name}"
+            + (f", {len(report.known)} were there" if report.known else "")
+            + f"; {report.files} files, {byte_text(report.bytes)}"
         )
+
+
+def parse_data_id(text: str) -> dict[str, str]:
+    """A data ID from ``key=value,key=value``.
+
+    >>> parse_data_id("instrument=LSSTCam,detector=94")
+    {'instrument': 'LSSTCam', 'detector': '94'}
+    """
+    out = {}
+    for part in filter(None, (item.strip() for item in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise UsageError(f"{part!r} is not part of a data ID", hint="write key=value,key=value")
+        out[name.strip()] = value.strip()
+    return out
+
+
+def parse_declaration(name: str, text: str) -> DatasetType:
+    """A dataset type from ``dimension,dimension:storage_class``.
+
+    >>> parse_declaration("raw", "exposure,detector:Exposure").dimensions
+    ('exposure', 'detector')
+    """
+    dimensions, colon, storage_class = text.rpartition(":")
+    if not colon or not storage_class.strip():
+        raise UsageError(
+            f"declaration {text!r} has no storage class", hint="write it like exposure,detector:Exposure"
+        )
+    names = tuple(item.strip() for item in dimensions.split(",") if item.strip())
+    return DatasetType(name, names, storage_class.strip())

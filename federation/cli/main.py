@@ -20,8 +20,8 @@ from federation.errors import FederationError, UnavailableError, UsageError, Use
 __all__ = ["app", "main"]
 
 INTERRUPTED = 130
-#: as a program has that SIGPIPE ended
-BROKEN_PIPE = 141
+#: the reader of standard output has gone
+BROKEN_PIPE = 1
 
 # the base of typer's parameter errors is its command-line error; typer itself gives it no public name
 _CommandLineError = cast("type[Exception]", typer.BadParameter.__mro__[1])

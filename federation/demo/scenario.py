@@ -17,9 +17,9 @@ from federation.model.dataset import DatasetType
 from federation.model.dimension import Field
 from federation.model.logical import LogicalType
 from federation.model.timespan import Timespan, parse_tai
-from federation.registry import collections, dimensions
+from federation.registry import collections, dataset_types, dimensions
 from federation.registry.registry import Registry
-from federation.services.ingest import IngestFile, ingest_files
+from federation.registry.ingest import FileToIngest, ingest_files
 
 if TYPE_CHECKING:
     import uuid
@@ -85,7 +85,7 @@ class Night:
     def _ingest(
         self,
         site: str,
-        files: Sequence[IngestFile],
+        files: Sequence[FileToIngest],
         type_: DatasetType,
         run: str,
         schema: str | None = None,
@@ -93,23 +93,28 @@ class Night:
         once: bool = True,
     ) -> dict[tuple[int, int], uuid.UUID]:
         config = self._config(site)
+        name = schema or site
         with Registry.open(config) as registry:
+            with registry.transaction(name) as tx:
+                dataset_types.declare(tx, type_)
             report = ingest_files(
                 registry,
                 Datastore(config.datastore_url),
-                files,
+                schema=name,
                 run=run,
                 dataset_type=type_.name,
-                schema=schema,
-                declaration=type_,
+                files=files,
+                mode="move",
                 once=once,
             )
-        for file in files:
-            file.path.unlink()
         if site != "ncsa":
-            self.expected_files += report.new_count
+            self.expected_files += len(report.new)
         first = type_.dimensions[0]
-        return {(ref.data_id.get(first, 0), ref.data_id["detector"]): ref.id for ref in report.refs}
+        ids = dict.fromkeys((*report.new, *report.known))
+        return {
+            (file.data_id.get(first, 0), file.data_id["detector"]): identity
+            for file, identity in zip(files, ids, strict=True)
+        }
 
     def prepare(self) -> None:
         """Records that exist before the night, at the summit."""
@@ -130,7 +135,7 @@ class Night:
                 path.unlink(missing_ok=True)
                 images.write_raw(path, exposure, detector)
                 data_id = {"instrument": lsstcam.INSTRUMENT, "exposure": exposure.id, "detector": detector.id}
-                files.append(IngestFile(path, data_id))
+                files.append(FileToIngest(str(path), data_id))
             self.raw_ids |= self._ingest("summit", files, RAW, RAW_RUN)
             count += len(files)
         return count
@@ -142,7 +147,7 @@ class Night:
             path = self._incoming("base") / f"bias_{detector.full_name}.fits"
             path.unlink(missing_ok=True)
             images.write_bias(path, detector)
-            files.append(IngestFile(path, {"instrument": lsstcam.INSTRUMENT, "detector": detector.id}))
+            files.append(FileToIngest(str(path), {"instrument": lsstcam.INSTRUMENT, "detector": detector.id}))
         ids = self._ingest("base", files, BIAS, BIAS_RUN)
         self.bias_ids = {detector: identity for (_, detector), identity in ids.items()}
         with Registry.open(self._config("base")) as registry, registry.transaction("base") as tx:
@@ -218,8 +223,8 @@ class Night:
             path.unlink(missing_ok=True)
             measured = images.process(paths[raw], paths[bias], path)
             files.append(
-                IngestFile(
-                    path,
+                FileToIngest(
+                    str(path),
                     {"instrument": lsstcam.INSTRUMENT, "visit": exposure.id, "detector": detector.id},
                     metadata={"psf_fwhm": measured.psf_fwhm_arcsec, "source_count": measured.source_count},
                     inputs=(raw, bias),

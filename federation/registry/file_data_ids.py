@@ -19,7 +19,7 @@ from federation.errors import ConfigError, NotFoundError, UserError
 __all__ = ["FileToIngest", "HeaderMapping", "check_fits", "is_fits", "load_header_mapping", "read_data_id"]
 
 _FITS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
-_SIDECAR_KEYS = {"data_id", "metadata", "records", "formatter"}
+_SIDECAR_KEYS = {"data_id", "metadata", "records", "formatter", "inputs", "task"}
 _BLOCK = 2880
 
 
@@ -37,6 +37,8 @@ _PlainLoader.yaml_implicit_resolvers = {
 class FileToIngest:
     """A file (local path, or URL), its data ID, metadata columns, and dimension records that come with it.
 
+    ``inputs`` are the datasets it was made from, by ``task``.
+
     Values are as the columns' types have them, or as text: TAI times in ISO form, UUIDs, bytes as hexadecimal.
     """
 
@@ -45,6 +47,8 @@ class FileToIngest:
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     records: Mapping[str, tuple[Mapping[str, Any], ...]] = attrs.field(factory=dict)
     formatter: str | None = None
+    inputs: tuple[uuid.UUID, ...] = ()
+    task: str | None = None
 
 
 @attrs.frozen

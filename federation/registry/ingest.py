@@ -21,7 +21,7 @@ from federation.model.data_id import DataId
 from federation.model.dataset import DatasetType, deterministic_id
 from federation.model.logical import system_tables
 from federation.model.position import SchemaId
-from federation.registry import artifacts, collections, dimensions
+from federation.registry import artifacts, collections, dimensions, provenance
 from federation.registry.datasets import NewDataset, insert_datasets
 from federation.registry.file_data_ids import (
     FileToIngest,
@@ -317,6 +317,8 @@ def _register(
                 for item in items
             ],
         )  # fmt: skip
+        edges = [(item.dataset_id, source, item.file.task) for item in items for source in item.file.inputs]
+        provenance.add_edges(tx, edges)
         artifacts.record(tx, stored)
     return inserted.new
 

@@ -113,7 +113,9 @@ class SiteServer:
             if on_ready is not None:
                 on_ready(self.address)
             else:
-                sys.stdout.write(f"{self.config.name} serves {self.address} ({self.registry.database.describe()})\n")
+                sys.stdout.write(
+                    f"{self.config.name} serves {self.address} ({self.registry.database.describe()})\n"
+                )
                 sys.stdout.flush()
             self._stop_asked.wait()
         finally:

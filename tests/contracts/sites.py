@@ -60,6 +60,7 @@ def write(registry: Registry, first: int, count: int = 1) -> None:
                 "flat",
                 "run/a",
                 {"instrument": "Cam", "detector": number, "physical_filter": "r1"},
+                once=True,
                 metadata={"noise": number / 7},
             )
             first_ref = datasets.insert_datasets(tx, [new]).refs[0]
@@ -73,7 +74,9 @@ def rows(registry: Registry, schema: SchemaId) -> dict[str, set[tuple[object, ..
     with registry.database.read((held.physical,)) as connection:
         tables = registry.tables_in(connection, held.physical)
         physical = registry.physical_tables(held.physical, tuple(tables.values()))
-        found = {name: [tuple(row) for row in connection.execute(sa.select(physical[name]))] for name in tables}
+        found = {
+            name: [tuple(row) for row in connection.execute(sa.select(physical[name]))] for name in tables
+        }
     for name, values in found.items():
         assert len(values) == len(set(values)), f"{name} has a row twice"
     return {name: set(values) for name, values in found.items()}

@@ -91,7 +91,9 @@ def _start(registry: Registry, **changes: object) -> FollowFrom:
     return attrs.evolve(start, **changes)
 
 
-def test_a_replica_has_the_rows_of_its_source(source: Registry, replica: Registry, follow: Callable[[], int]) -> None:
+def test_a_replica_has_the_rows_of_its_source(
+    source: Registry, replica: Registry, follow: Callable[[], int]
+) -> None:
     write(source, 1, 5)
     assert follow() == 5
     assert rows(replica, SUMMIT) == rows(source, SUMMIT)
@@ -167,7 +169,9 @@ def test_commits_of_concurrent_writers_are_followed_without_a_gap(
     assert rows(replica, SUMMIT) == rows(source, SUMMIT)
 
 
-def test_a_trimmed_log_leads_to_a_copy(source: Registry, replica: Registry, follow: Callable[[], int]) -> None:
+def test_a_trimmed_log_leads_to_a_copy(
+    source: Registry, replica: Registry, follow: Callable[[], int]
+) -> None:
     write(source, 1, 2)
     follow()
     write(source, 3, 3)
@@ -203,7 +207,9 @@ def _trim(source: Registry, up_to_lsn: int) -> None:
         connection.execute(log.delete().where(log.c.lsn <= up_to_lsn))
 
 
-def test_a_restored_source_leads_to_a_copy(source: Registry, replica: Registry, follow: Callable[[], int]) -> None:
+def test_a_restored_source_leads_to_a_copy(
+    source: Registry, replica: Registry, follow: Callable[[], int]
+) -> None:
     write(source, 1, 4)
     follow()
     held = source.get(SUMMIT)
@@ -223,7 +229,9 @@ def test_a_copy_removes_what_the_source_does_not_have(
     follow()
     held = replica.get(SUMMIT)
     with replica.database.write(held.physical) as connection:
-        connection.execute(sa.text(f'INSERT INTO "{held.physical}".instrument (name) VALUES (:n)'), {"n": "Phantom"})
+        connection.execute(
+            sa.text(f'INSERT INTO "{held.physical}".instrument (name) VALUES (:n)'), {"n": "Phantom"}
+        )
         connection.execute(log_tables(held.physical).state.update().values(epoch="lost"))
     follow()
     assert rows(replica, SUMMIT) == rows(source, SUMMIT)
@@ -271,7 +279,8 @@ def test_a_copy_is_of_one_position_while_it_is_written_to(source: Registry, clie
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write, source, 10, 20)
         copies = [
-            list(client.bootstrap(BootstrapFrom(SUMMIT, "test", source.universe.fingerprint))) for _ in range(5)
+            list(client.bootstrap(BootstrapFrom(SUMMIT, "test", source.universe.fingerprint)))
+            for _ in range(5)
         ]
         writing.result()
     for parts in copies:

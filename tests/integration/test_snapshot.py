@@ -16,9 +16,18 @@ import bagit
 import pytest
 from snapshot_sites import UNIVERSE, Sites, content, make_sites
 
-from federation.errors import ConflictError, FederationError, LimitError, NotFoundError, UserError
+from federation.config import SiteConfig, render_site
+from federation.errors import (
+    ConflictError,
+    FederationError,
+    LimitError,
+    NotFoundError,
+    UnavailableError,
+    UserError,
+)
 from federation.execution.coordinator import Coordinator
 from federation.execution.local_site import LocalSite
+from federation.services.site_server import SiteServer
 from federation.snapshot.assemble import SnapshotReport, create_snapshot, extend_snapshot
 from federation.snapshot.consistency import verify_snapshot
 from federation.snapshot.diff import diff
@@ -26,7 +35,9 @@ from federation.snapshot.manifest import SnapshotManifest
 from federation.snapshot.open import open_snapshot, snapshot_catalog
 from federation.snapshot.progress import Phase, SnapshotProgress
 from federation.snapshot.selection import Selection
+from federation.snapshot.source import FederatedSource
 from federation.snapshot.workspace import creation
+from federation.wire.client import SiteClient
 
 
 @pytest.fixture
@@ -223,6 +234,34 @@ def test_names_a_dataset_that_no_site_knows(sites: Sites, tmp_path: Path) -> Non
 def test_opening_what_is_no_snapshot_says_so(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"has no snapshot\.json"):
         open_snapshot(tmp_path)
+
+
+def test_brings_files_from_sites_over_the_wire(sites: Sites, tmp_path: Path) -> None:
+    servers, clients = [], {}
+    for name in ("base", "summit"):
+        root = tmp_path / "sites" / name
+        text = render_site(name, root, "127.0.0.1:0", datastore_url=str(root / "files"))
+        server = SiteServer(SiteConfig.parse(text, tmp_path / f"{name}.toml"))
+        server.start()
+        servers.append(server)
+        clients[name] = SiteClient(name, server.address)
+    try:
+        with Coordinator("base", clients) as coordinator:
+            selection = Selection(sql="SELECT dataset_id FROM calexp", calibrations=("Cam/calib",))
+            report = create_snapshot(FederatedSource(coordinator), UNIVERSE, tmp_path / "snap", selection)
+        assert (report.datasets, report.files, report.missing) == (5, 5, {})
+        assert verify_snapshot(tmp_path / "snap").problems == ()
+        servers[1].stop()
+        with (
+            Coordinator("base", clients) as coordinator,
+            pytest.raises(UnavailableError, match="site summit does not answer"),
+        ):
+            FederatedSource(coordinator)
+    finally:
+        for client in clients.values():
+            client.close()
+        for server in servers:
+            server.stop()
 
 
 VICTIM = """

@@ -38,7 +38,9 @@ def _log(count: int, *, salt: str = "") -> list[LogEntry]:
 LOG = _log(10)
 
 
-def _batch(first: int, last: int, *, log: list[LogEntry] = LOG, epoch: str = EPOCH, head: int = 10) -> FollowBatch:
+def _batch(
+    first: int, last: int, *, log: list[LogEntry] = LOG, epoch: str = EPOCH, head: int = 10
+) -> FollowBatch:
     return FollowBatch(epoch, first - 1, tuple(log[first - 1 : last]), head, 0)
 
 

@@ -1,0 +1,40 @@
+"""A process that does one thing to a site, to be killed on the way: ``site_actor.py ACTION SITE_FILE [ARGUMENT]...``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
+
+from sites import SUMMIT, write
+
+from federation.config import SiteConfig
+from federation.datastore import Datastore
+from federation.registry.registry import Registry
+from federation.replication.files import FilePuller
+from federation.replication.follower import Follower
+from federation.services.site_server import SiteServer
+from federation.wire.client import SiteClient
+
+
+def main(action: str, site_file: str, *arguments: str) -> None:
+    config = SiteConfig.load(Path(site_file))
+    if action == "serve":
+        SiteServer(config).serve()
+        return
+    with Registry.open(config) as registry:
+        if action == "write":
+            write(registry, *map(int, arguments))
+            return
+        peer = config.peers[0]
+        with SiteClient(peer.name, str(peer.address)) as client:
+            Follower(registry, client, SUMMIT, config.name).run_once()
+            if action == "pull":
+                datastore = Datastore(config.datastore_url)
+                puller = FilePuller(registry, {peer.name: client}, config.replicate_files, datastore)
+                puller.pull()
+                assert not puller.errors, puller.errors
+
+
+main(*sys.argv[1:])
