@@ -155,7 +155,9 @@ def _snapshot(story: _Story, fleet: Fleet, demo: Night) -> None:
         report = demo.snapshot(target, sql)
     with story.step("the snapshot is verified"):
         checked = demo.verify_snapshot(target)
-    story.say(f"{report.datasets} datasets, {report.files} files, {report.size_bytes} bytes; every checksum right")
+    story.say(
+        f"{report.datasets} datasets, {report.files} files, {report.size_bytes} bytes; every checksum right"
+    )
     story.facts["snapshot"] = {
         "datasets": report.datasets,
         "files": report.files,

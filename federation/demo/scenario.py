@@ -18,8 +18,8 @@ from federation.model.dimension import Field
 from federation.model.logical import LogicalType
 from federation.model.timespan import Timespan, parse_tai
 from federation.registry import collections, dataset_types, dimensions
-from federation.registry.registry import Registry
 from federation.registry.ingest import FileToIngest, ingest_files
+from federation.registry.registry import Registry
 
 if TYPE_CHECKING:
     import uuid
@@ -261,7 +261,11 @@ class Night:
     def snapshot(self, target: Path, sql: str) -> Any:
         """Take a snapshot of the datasets that the statement names, with all that they depend on."""
         return api.create_snapshot(
-            target, site=self._config("ncsa").path, sites=self.fleet.sites, sql=sql, calibrations=[CALIBRATIONS]
+            target,
+            site=self._config("ncsa").path,
+            sites=self.fleet.sites,
+            sql=sql,
+            calibrations=[CALIBRATIONS],
         )
 
     def verify_snapshot(self, target: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tomllib
+import uuid
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -129,7 +130,13 @@ def _from_sidecar(file: Path, sidecar: Path, parse: Any) -> FileToIngest:
             hint="like: records: {exposure: [{instrument: C, id: 7}]}",
         )
     tuples = {str(element): tuple(rows) for element, rows in records.items()}
-    return FileToIngest(str(file), raw["data_id"], metadata, tuples, raw.get("formatter"))
+    try:
+        inputs = tuple(uuid.UUID(str(value)) for value in raw.get("inputs") or ())
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{sidecar}: inputs: {error}", hint="a list of dataset ids") from error
+    return FileToIngest(
+        str(file), raw["data_id"], metadata, tuples, raw.get("formatter"), inputs, raw.get("task")
+    )
 
 
 def _from_header(file: Path, mapping: HeaderMapping) -> FileToIngest:

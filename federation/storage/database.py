@@ -7,12 +7,21 @@ schema; a reader sees several in one snapshot.
 from __future__ import annotations
 
 import abc
+import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+import psycopg
 import sqlalchemy as sa
 
-from federation.errors import ConflictError, CorruptionError, FederationError, LimitError, UnavailableError, UserError
+from federation.errors import (
+    ConflictError,
+    CorruptionError,
+    FederationError,
+    LimitError,
+    UnavailableError,
+    UserError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -64,37 +73,42 @@ if TYPE_CHECKING:
 
 @contextmanager
 def database_errors(place: str) -> Iterator[None]:
-    """Turn a driver's errors into ours, naming the database."""
+    """Turn a driver's errors, met directly or through SQLAlchemy, into ours, naming the database."""
     try:
         yield
-    except FederationError:
-        raise
-    except sa.exc.OperationalError as error:
-        text = str(error.orig).strip().splitlines()[0]
-        if "full" in text or "No space" in text:
-            raise LimitError(
-                f"{place}: {text}", hint="free some space, then run the command again"
-            ) from error
-        if "locked" in text or "busy" in text:
-            raise UnavailableError(
-                f"{place}: {text}", hint="another process holds it; wait, or end that process"
-            ) from error
-        if "password" in text or "authentication" in text or "role" in text:
-            raise UserError(
-                f"{place}: {text}", hint="check user and password in the registry's URL"
-            ) from error
-        if "readonly" in text:
-            raise UserError(
-                f"{place}: {text}", hint="the registry is on read-only storage; write elsewhere"
-            ) from error
-        raise UnavailableError(
-            f"{place}: {text}", hint="check that the database runs and the URL is right"
-        ) from error
-    except sa.exc.IntegrityError as error:
-        text = str(error.orig).strip().splitlines()[0]
-        raise ConflictError(f"{place}: {text}", hint="another writer was faster; run the command again") from error
     except sa.exc.DBAPIError as error:
-        text = str(error.orig).strip().splitlines()[0]
-        if "not a database" in text or "malformed" in text:
-            raise CorruptionError(f"{place}: {text}", hint="restore the file from a backup") from error
-        raise
+        translated = _translated(place, error.orig)
+        if translated is None:
+            raise
+        raise translated from error
+    except (sqlite3.Error, psycopg.Error) as error:
+        translated = _translated(place, error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+#: (words of a driver's message, error, remedy), the first that fits
+_BY_TEXT: tuple[tuple[tuple[str, ...], type[FederationError], str], ...] = (
+    (("is full", "No space", "disk I/O error"), LimitError, "free some space, then run the command again"),
+    (("locked", "busy"), UnavailableError, "another process holds it; wait, or end that process"),
+    (("password", "authentication", "role "), UserError, "check user and password in the registry's URL"),
+    (("readonly", "read-only"), UserError, "the registry is on read-only storage; write elsewhere"),
+    (("not a database", "malformed"), CorruptionError, "restore the file from a backup"),
+    (("does not exist",), UserError, "check the database's name in the registry's URL"),
+)
+
+
+def _translated(place: str, error: BaseException | None) -> FederationError | None:
+    """The error of ours that says the same; None for one that nothing outside the code can mend."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, (sqlite3.IntegrityError, psycopg.IntegrityError)):
+        return ConflictError(f"{place}: {text}", hint="another writer was faster; run the command again")
+    if not isinstance(error, (sqlite3.DatabaseError, psycopg.OperationalError)) or isinstance(
+        error, sqlite3.ProgrammingError
+    ):
+        return None
+    for words, kind, hint in _BY_TEXT:
+        if any(word in text for word in words):
+            return kind(f"{place}: {text}", hint=hint)
+    return UnavailableError(f"{place}: {text}", hint="check that the database runs and the URL is right")

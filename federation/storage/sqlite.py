@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -48,7 +49,7 @@ class SqliteDatabase(Database):
         if not create and not path.exists():
             raise NotFoundError(f"registry file {path} does not exist", hint="run: federation site init")
         mode = "rwc" if create else ("ro&immutable=1" if self.read_only else "rw")
-        cursor.execute(f'ATTACH DATABASE ? AS "{schema}"', (f"file:{path}?mode={mode}",))
+        cursor.execute(f'ATTACH DATABASE ? AS "{schema}"', (f"file:{quote(str(path))}?mode={mode}",))
 
     @contextmanager
     def read(self, schemas: Iterable[str]) -> Iterator[sa.Connection]:

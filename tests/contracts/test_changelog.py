@@ -12,7 +12,7 @@ import attrs
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sites import SUMMIT, database_of, open_registry, rows, write
+from replicated_rows import SUMMIT, database_of, open_registry, rows, write
 
 from federation.changelog import LogState, log_state, read_entries
 from federation.changelog.log import log_tables

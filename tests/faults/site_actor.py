@@ -1,4 +1,4 @@
-"""A process that does one thing to a site, to be killed on the way: ``site_actor.py ACTION SITE_FILE [ARGUMENT]...``."""
+"""A process that does one thing to a site and may be killed on the way: ``site_actor.py ACTION SITE_FILE ...``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
-from sites import SUMMIT, write
+from replicated_rows import SUMMIT, write
 
 from federation.config import SiteConfig
 from federation.datastore import Datastore

@@ -6,8 +6,8 @@ import signal
 from typing import Any
 
 import pytest
-from conftest import Sites, eventually
-from sites import SUMMIT, rows, write
+from replicated_rows import SUMMIT, rows, write
+from site_processes import Sites, eventually
 
 from federation.changelog import chain_hash, read_entries
 from federation.config import SiteConfig
@@ -53,29 +53,29 @@ def test_a_killed_writer_leaves_whole_transactions(sites: Sites, point: str) -> 
     with Registry.open(sites.summit) as summit:
         expected = [1, 2, 3] if point == "after_commit" else [1, 2]
         assert sorted(row[1] for row in rows(summit, SUMMIT)["detector"]) == expected
-    sites.run("write", sites.summit, 1, 5)
-    sites.start("serve", sites.summit)
-    sites.run("follow", sites.base)
+    _write(sites.summit, 1, 5)
+    sites.serve_here(sites.summit)
+    sites.follow_here()
     _equal(sites, 5)
 
 
 @pytest.mark.parametrize("point", ["before_rows", "before_watermark", "before_commit", "after_commit"])
 def test_a_killed_follower_resumes_where_it_was(sites: Sites, point: str) -> None:
     _write(sites.summit, 1, 4)
-    sites.start("serve", sites.summit)
+    sites.serve_here(sites.summit)
     sites.run("follow", sites.base, kill=f"apply.{point}")
     with Registry.open(sites.base) as base:
         found = len(rows(base, SUMMIT)["detector"])
         assert (found, base.position(SUMMIT).lsn) == ((4, 4) if point == "after_commit" else (0, 0))
     _write(sites.summit, 5, 2)
-    sites.run("follow", sites.base)
+    sites.follow_here()
     _equal(sites, 6)
 
 
 def test_a_follower_killed_while_it_copies_begins_again(sites: Sites) -> None:
     _write(sites.summit, 1, 4)
-    sites.start("serve", sites.summit)
-    sites.run("follow", sites.base)
+    sites.serve_here(sites.summit)
+    sites.follow_here()
     with Registry.open(sites.base) as base:
         held = base.get(SUMMIT)
         before = rows(base, SUMMIT)
@@ -84,7 +84,7 @@ def test_a_follower_killed_while_it_copies_begins_again(sites: Sites) -> None:
     sites.run("follow", sites.base, kill="bootstrap.before_commit")
     with Registry.open(sites.base) as base:
         assert rows(base, SUMMIT) == before
-    sites.run("follow", sites.base)
+    sites.follow_here()
     _equal(sites, 4)
 
 
@@ -96,17 +96,15 @@ def test_a_killed_publisher_is_followed_again(sites: Sites, kind: str, point: st
         pytest.skip("SQLite numbers entries as they are written")
     _write(sites.summit, 1, 2)
     server = sites.start("serve", sites.summit, kill=point)
-    base = sites.start("serve", sites.base)
+    sites.serve_here(sites.base)
     number = 2
     while server.poll() is None:
         number += 1
         _write(sites.summit, number, 1)
     assert server.returncode == -signal.SIGKILL
     _write(sites.summit, number + 1, 3)
-    sites.start("serve", sites.summit)
+    sites.serve_here(sites.summit)
     _await(sites, number + 3)
-    base.terminate()
-    assert base.wait(30) == 0
     _equal(sites, number + 3)
 
 
@@ -140,9 +138,8 @@ def _add_files(sites: Sites) -> dict[Any, bytes]:
 @pytest.mark.parametrize("point", ["before_rename", "after_rename", "before_record"])
 def test_a_killed_puller_leaves_no_file_undone(sites: Sites, point: str) -> None:
     contents = _add_files(sites)
-    sites.start("serve", sites.summit)
+    sites.serve_here(sites.summit)
     sites.run("pull", sites.base, kill=f"files.{point}")
-    sites.run("pull", sites.base)
     sites.run("pull", sites.base)
     store = Datastore(sites.base.datastore_url)
     with Registry.open(sites.base) as base:
@@ -183,8 +180,8 @@ def test_a_second_server_of_a_site_is_refused(sites: Sites) -> None:
 
 
 def test_a_schema_made_while_serving_is_followed(sites: Sites) -> None:
-    sites.start("serve", sites.summit)
-    sites.start("serve", sites.base)
+    sites.serve_here(sites.summit)
+    sites.serve_here(sites.base)
     _await(sites, 0)
     alice = SchemaId("summit", "alice")
     with Registry.open(sites.summit) as summit:

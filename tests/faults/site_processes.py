@@ -1,0 +1,95 @@
+"""Processes of sites that tests may kill at any point, and what the test's own process does with the same sites."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import attrs
+from replicated_rows import SUMMIT
+
+from federation.config import SiteConfig
+from federation.registry.registry import Registry
+from federation.replication.follower import Follower
+from federation.services.site_server import SiteServer
+from federation.wire.client import SiteClient
+
+ACTOR = Path(__file__).with_name("site_actor.py")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+    """Wait until another process has made ``condition`` true."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        threading.Event().wait(0.05)
+
+
+@attrs.define
+class Sites:
+    """Site files of summit and base, and the processes that were started for them."""
+
+    summit: SiteConfig
+    base: SiteConfig
+    processes: list[subprocess.Popen[str]] = attrs.field(factory=list)
+    _here: ExitStack = attrs.field(factory=ExitStack)
+
+    def serve_here(self, config: SiteConfig) -> None:
+        """Serve a site in this process until the test ends."""
+        server = SiteServer(config)
+        self._here.callback(server.stop)
+        server.start()
+
+    def follow_here(self) -> None:
+        """Bring base up to summit, in this process."""
+        with (
+            Registry.open(self.base) as registry,
+            SiteClient("summit", str(self.base.peers[0].address)) as client,
+        ):
+            Follower(registry, client, SUMMIT, "base").run_once()
+
+    def start(
+        self, action: str, config: SiteConfig, *arguments: object, kill: str = ""
+    ) -> subprocess.Popen[str]:
+        """Start a process; a serving one is ready when this returns."""
+        process = subprocess.Popen(
+            [sys.executable, str(ACTOR), action, str(config.path), *map(str, arguments)],
+            env={**os.environ, "FEDERATION_KILL": kill},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        if action == "serve":
+            assert process.stdout is not None
+            assert "serves" in process.stdout.readline()
+        return process
+
+    def run(self, action: str, config: SiteConfig, *arguments: object, kill: str = "") -> None:
+        """Run a process to its end; with ``kill``, it must have been killed there."""
+        process = self.start(action, config, *arguments, kill=kill)
+        assert process.wait(120) == (-signal.SIGKILL if kill else 0)
+
+    def end(self) -> None:
+        """End whatever still runs."""
+        self._here.close()
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
