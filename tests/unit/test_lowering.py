@@ -51,7 +51,7 @@ def test_says_which_columns_come_back() -> None:
 
 def test_fills_in_the_owner_as_origin() -> None:
     lowered = sqlite(f"SELECT raw.dataset_id FROM {RAW_SQL} WHERE raw.origin = 'summit'")
-    assert "(SELECT \"dataset_id\" AS \"dataset_id\", 'summit' AS \"origin\" FROM" in lowered.sql
+    assert '(SELECT "dataset_id" AS "dataset_id", \'summit\' AS "origin" FROM' in lowered.sql
 
 
 def test_origin_is_null_where_a_left_join_finds_nothing() -> None:
@@ -74,7 +74,9 @@ def test_writes_uuids_as_each_database_compares_them() -> None:
 @pytest.mark.parametrize("make", [sqlite, postgres])
 def test_writes_timestamps_as_nanoseconds(make: object) -> None:
     assert callable(make)
-    sql = """SELECT dataset_id FROM "ncsa/ncsa"."calibration" WHERE timespan_begin >= '1970-01-01 00:00:01.5'"""
+    sql = (
+        """SELECT dataset_id FROM "ncsa/ncsa"."calibration" WHERE timespan_begin >= '1970-01-01 00:00:01.5'"""
+    )
     assert '"timespan_begin" >= 1500000000' in make(sql).sql
     early = sql.replace("1970-01-01 00:00:01.5", "1969-12-31 23:59:59")
     assert '"timespan_begin" >= (-1000000000)' in make(early).sql
@@ -224,7 +226,9 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("sql", HOSTILE, ids=lambda sql: sql[:60].encode("ascii", "backslashreplace").decode())
+@pytest.mark.parametrize(
+    "sql", HOSTILE, ids=lambda sql: sql[:60].encode("ascii", "backslashreplace").decode()
+)
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_refuses_what_no_fragment_may_hold(sql: str, dialect: str) -> None:
     with pytest.raises((QueryError, NotFoundError)):
