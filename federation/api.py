@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import attrs
 
 from federation.config import Address, PeerConfig, SiteConfig, find_site, load_federation, render_site
 from federation.datastore import Datastore
-from federation.errors import NotFoundError, UsageError, UserError
+from federation.errors import NotFoundError, UnavailableError, UsageError, UserError
 from federation.model.logical import LogicalType
 from federation.model.position import SchemaId
 from federation.registry.butler_format import merge_exports, read_export, select
@@ -159,13 +160,29 @@ def serve(
         server.serve()
 
 
-def site_status(names: Sequence[str] = (), *, sites: str | Path = "sites") -> tuple[SiteReport, ...]:
-    """Every site of the directory, or those named, by their own account."""
+def site_status(
+    names: Sequence[str] = (), *, sites: str | Path = "sites", wait_s: float = 0.0
+) -> tuple[SiteReport, ...]:
+    """Every site of the directory, or those named, by their own account.
+
+    With ``wait_s`` it waits until all are up; `UnavailableError` names one that isn't in time.
+    """
     directory = Path(sites)
     configs = [find_site(name, directory) for name in names] or list(load_federation(directory))
+    wanted = {config.name for config in configs}
+    deadline = time.monotonic() + wait_s
     with connect(configs[0].path, directory) as session:
-        wanted = {config.name for config in configs}
-        return tuple(report for report in session.status() if report.site in wanted or not names)
+        while True:
+            reports = tuple(report for report in session.status() if report.site in wanted or not names)
+            down = [report for report in reports if report.status is None]
+            if not down or not wait_s:
+                return reports
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"site {down[0].site} is not up after {wait_s:g} s: {down[0].reason}",
+                    hint=f"run: federation site serve {down[0].site}",
+                )
+            time.sleep(0.2)
 
 
 def replicate(

@@ -107,12 +107,18 @@ def status(
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Sites; all without.")
     ] = None,
     sites: SitesDirectory = Path("sites"),
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait until all of them are up.")
+    ] = 0.0,
     json: JsonFlag = False,
 ) -> None:
-    """Show every site: up or down, its schemas, their positions and lag, files that wait."""
+    """Show every site: up or down, its schemas, their positions and lag, files that wait.
+
+    With --wait it fails (exit code 4) unless all are up in time.
+    """
     from federation.api import site_status
 
-    reports = site_status(names or [], sites=sites)
+    reports = site_status(names or [], sites=sites, wait_s=wait)
     if json:
         print_json({"sites": [_as_json(report) for report in reports]})
         return

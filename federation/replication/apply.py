@@ -12,7 +12,8 @@ from federation.errors import CorruptionError, EpochError, UnavailableError, Use
 from federation.killpoints import killpoint
 from federation.model.change import Operation
 from federation.model.dataset import DatasetType
-from federation.registry.transaction import delete_rows, upsert_rows
+from federation.registry.transaction import delete_rows
+from federation.replication.bulk import write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -182,14 +183,12 @@ class _Replica:
         rows = [row for row in pending.rows.values() if row is not None]
         gone = [key for key, row in pending.rows.items() if row is None]
         delete_rows(connection, physical, table.key, gone)
-        if not table.unique:
-            upsert_rows(connection, physical, pending.columns, rows)
-        else:
-            try:
-                with connection.begin_nested():
-                    upsert_rows(connection, physical, pending.columns, rows)
-            except sa.exc.IntegrityError:
-                # a row took over another's unique values: only the state after the last entry is without conflict
-                delete_rows(connection, physical, table.key, list(pending.rows))
-                upsert_rows(connection, physical, pending.columns, rows)
+        try:
+            write_rows(connection, physical, table, pending.columns, rows)
+        except sa.exc.IntegrityError:
+            if not table.unique:
+                raise
+            # a row took over another's unique values: only the state after the last entry is without conflict
+            delete_rows(connection, physical, table.key, list(pending.rows))
+            write_rows(connection, physical, table, pending.columns, rows)
         pending.rows.clear()

@@ -86,7 +86,7 @@ QUERIES = (
     " SELECT r.dataset_id FROM best b JOIN raw r ON r.exposure = b.visit AND r.detector = b.d",
     "SELECT exposure, detector, row_number() OVER (PARTITION BY exposure ORDER BY detector DESC) FROM raw",
     "SELECT CASE WHEN detector < 2 THEN 'low' ELSE 'high' END AS half, count(*) FROM raw GROUP BY half",
-    "SELECT t.id, p.id, length(p.region) FROM tract t JOIN patch p ON p.skymap = t.skymap AND p.tract = t.id",
+    "SELECT t.id, p.id, p.region IS NULL FROM tract t JOIN patch p ON p.skymap = t.skymap AND p.tract = t.id",
     "SELECT name, is_calibration FROM dataset_type ORDER BY name",
     "SELECT d.full_name, count(*) FROM detector d JOIN raw r ON r.detector = d.id"
     " FULL JOIN bias b ON b.detector = d.id GROUP BY d.full_name",
@@ -97,7 +97,7 @@ WHEEL_QUERIES = (
     "SELECT d.instrument, count(*) FROM detector d GROUP BY d.instrument",
     "SELECT v.instrument, v.id, v.timespan_begin FROM visit v ORDER BY v.timespan_begin, v.id",
     "SELECT c.dataset_id, v.name FROM calexp c JOIN visit v ON v.instrument = c.instrument AND v.id = c.visit",
-    "SELECT b.detector, f.dataset_id FROM bias b JOIN flat f ON f.detector = b.detector ORDER BY b.dataset_id, f.dataset_id",
+    "SELECT b.detector, f.dataset_id FROM bias b JOIN flat f ON f.detector = b.detector",
     "SELECT d.id FROM detector d WHERE NOT EXISTS (SELECT 1 FROM calexp c WHERE c.instrument = d.instrument"
     " AND c.detector = d.id)",
     "SELECT dataset_type, count(*) FROM dataset GROUP BY dataset_type",
