@@ -102,6 +102,12 @@ class Fleet:
         finally:
             client.close()
 
+    def kill(self, name: str) -> None:
+        """End a site's process as a power cut would; `start` brings it back."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
     def client(self, name: str) -> SiteClient:
         """A client to the site itself, not through the link."""
         return SiteClient(name, str(self.configs[name].listen))

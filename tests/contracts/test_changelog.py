@@ -120,6 +120,39 @@ def test_deleted_and_changed_rows_are_so_in_the_replica(
     assert rows(replica, SUMMIT) == rows(source, SUMMIT)
 
 
+def test_many_rows_are_inserted_replaced_and_keep_every_value(
+    source: Registry, replica: Registry, follow: Callable[[], int]
+) -> None:
+    write(source, 1, 2)
+    for names in (range(200), range(100, 300)):
+        with source.transaction("summit") as tx:
+            tx.put(
+                "visit",
+                [
+                    {
+                        "instrument": "Cam", "id": number, "name": f"a\tb\\N{number}\n", "day_obs": 3,
+                        "physical_filter": "r1", "region": b"\\x00\xff" if number % 2 else None,
+                        "timespan_begin": -number, "exposure_time": number / 3 + names[0],
+                    }
+                    for number in names
+                ],
+            )  # fmt: skip
+        follow()
+        assert rows(replica, SUMMIT) == rows(source, SUMMIT)
+    with source.transaction("summit") as tx:
+        flats = tx.select("flat", ("run",), [("run/a",)])
+        new = [source.new_id() for _ in range(80)]
+        tx.delete("flat", flats)
+        # ids are new, the unique values of two of them are those of deleted rows
+        tx.put("flat", [{**flats[0], "dataset_id": one, "detector": n} for n, one in enumerate(new)])
+    with source.transaction("summit") as tx:
+        here = tx.select("flat", ("run",), [("run/a",)])
+        tx.put("flat", [{**row, "detector": row["detector"] + 1000} for row in here])
+        tx.put("flat", [{**row, "detector": 79 - row["detector"]} for row in here])
+    follow()
+    assert rows(replica, SUMMIT) == rows(source, SUMMIT)
+
+
 def test_rows_that_swap_unique_values_over_several_transactions_are_applied_at_once(
     source: Registry, replica: Registry, follow: Callable[[], int]
 ) -> None:
