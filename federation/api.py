@@ -315,8 +315,8 @@ def ingest(
 
     What a file is says ``<file>.json`` or ``<file>.yaml`` beside it, or its FITS header through ``header_mapping``;
     ``data_id`` adds to that, or stands for it. ``declare`` declares the dataset type first. ``mode`` is ``copy``,
-    ``move``, ``link`` or ``direct`` (leave the file where it is). With ``once`` ids follow from type, run and data ID, so
-    that a file that is ingested at two sites is one dataset; the same ingest again changes nothing either way.
+    ``move``, ``link`` or ``direct`` (leave the file where it is). With ``once`` ids follow from type, run and data
+    ID, so that a file ingested at two sites is one dataset; the same ingest again changes nothing either way.
     """
     config = find_site(site, Path(sites))
     if declare is not None and declare.name != dataset_type:

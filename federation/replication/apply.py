@@ -8,6 +8,7 @@ import attrs
 import sqlalchemy as sa
 
 from federation.changelog import LogState, decode_changes, log_state, move_to
+from federation.changelog.log import log_tables
 from federation.errors import CorruptionError, EpochError, UnavailableError, UserError
 from federation.killpoints import killpoint
 from federation.model.change import Operation
@@ -41,7 +42,7 @@ def apply_entries(registry: Registry, held: HeldSchema, step: Apply) -> bool:
     """
     try:
         with registry.database.write(held.physical) as connection:
-            if log_state(connection, held.physical) != step.previous:
+            if _locked_state(connection, held) != step.previous:
                 raise _Moved
             killpoint("apply.before_rows")
             replica = _Replica(registry, held, connection)
@@ -66,7 +67,7 @@ def apply_bootstrap(registry: Registry, held: HeldSchema, parts: Iterable[Bootst
     parts are of different positions.
     """
     with registry.database.write(held.physical) as connection:
-        previous = log_state(connection, held.physical)
+        previous = _locked_state(connection, held)
         replica = _Replica(registry, held, connection)
         replica.clear()
         target = None
@@ -85,6 +86,12 @@ def apply_bootstrap(registry: Registry, held: HeldSchema, parts: Iterable[Bootst
             raise UnavailableError(f"another process follows {held.schema} too", hint="end one of the two")
         killpoint("bootstrap.before_commit")
     return target
+
+
+def _locked_state(connection: sa.Connection, held: HeldSchema) -> LogState:
+    """Where the replica stands, once no other follower is applying to it."""
+    connection.execute(sa.select(log_tables(held.physical).state.c.id).with_for_update())
+    return log_state(connection, held.physical)
 
 
 def _complete(held: HeldSchema, parts: Iterable[BootstrapPart]) -> Iterator[BootstrapPart]:

@@ -12,6 +12,7 @@ import attrs
 
 from federation.changelog import SCHEMA_VERSION, LogState, chain_hash, digest_of
 from federation.errors import (
+    ConflictError,
     CorruptionError,
     EpochError,
     FederationError,
@@ -142,6 +143,8 @@ class FollowerState:
             case LogGapError():
                 return Bootstrap(str(error)) if by_source else Retry(str(error))
             case NotFoundError() | UnavailableError() | LimitError() | CorruptionError():
+                return Retry(str(error))
+            case ConflictError() if not by_source:  # another process wrote here at the same time
                 return Retry(str(error))
             case UserError():
                 return Stop(str(error))

@@ -152,6 +152,8 @@ def test_refuses_an_entry_of_a_newer_version() -> None:
         (EpochError("restored"), True, Bootstrap),
         (EpochError("forked"), False, Bootstrap),
         (ConflictError("another universe"), True, Stop),
+        (ConflictError("another process was faster"), False, Retry),
+        (UserError("a newer version"), False, Stop),
     ],
 )
 def test_decides_what_an_error_means(error: Exception, by_source: bool, expected: type) -> None:
