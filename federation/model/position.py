@@ -15,7 +15,7 @@ import attrs
 
 from federation.errors import UserError
 
-__all__ = ["GENESIS", "Position", "SchemaId", "check_name"]
+__all__ = ["GENESIS", "Position", "SchemaId", "check_name", "name_from"]
 
 #: hash that precedes the first entry of every log
 GENESIS = b"\0" * 16
@@ -37,6 +37,18 @@ def check_name(kind: str, name: str) -> str:
             "not one of " + ", ".join(sorted(_RESERVED)),
         )
     return name
+
+
+def name_from(text: str) -> str:
+    """The allowed name that is nearest to a free text, such as a directory's name.
+
+    >>> name_from("My-Snapshot 2")
+    'my_snapshot_2'
+    """
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    if not name or not name[0].isalpha() or name in _RESERVED:
+        name = f"s_{name}".rstrip("_")
+    return name[:28].rstrip("_")
 
 
 @attrs.frozen(order=True)

@@ -19,7 +19,7 @@ from federation.datastore.checksum import of_file
 from federation.datastore.durable import fsync_directory, make_directories, write_file
 from federation.datastore.io_errors import as_federation_error
 from federation.errors import ConflictError
-from federation.model.position import Position, check_name
+from federation.model.position import Position, check_name, name_from
 from federation.snapshot import bag_text
 from federation.snapshot.bag import PayloadFile, extend_bag, write_bag
 from federation.snapshot.closure import ClosureState
@@ -101,7 +101,7 @@ def create_snapshot(
     """
     started = time.monotonic()
     tell = progress or (lambda _event: None)
-    name = check_name("snapshot", name or target.absolute().name)
+    name = check_name("snapshot", name or name_from(target.absolute().name))
     if dry_run:
         return _estimate(source, universe, target, selection, files, set(), tell, started)
     with full_disk_as_limit(target), creation(target) as workspace:

@@ -68,7 +68,7 @@ def from_rpc(error: grpc.RpcError, site: str, address: str = "", sql: str = "") 
         return kind(payload.message, hint=payload.hint)
     code, details = error.code(), " ".join((error.details() or "").split())
     place = f"site {site} at {address}" if address else f"site {site}"
-    check = f"check that the site runs: federation serve at {site}"
+    check = f"check that the site runs: federation site serve {site}"
     match code:
         case grpc.StatusCode.UNAVAILABLE:
             return UnavailableError(f"{place} does not answer: {_cut(details)}", hint=check)
