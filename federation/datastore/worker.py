@@ -35,6 +35,7 @@ __all__ = ["Failed", "Progress", "Published", "WorkerPool"]
 _BACKOFF_MAX_S = 30.0
 #: how long an interrupted transfer waits for threads that are blocked in a read; they are daemons
 _STOP_GRACE_S = 2.0
+_INTERRUPT_CHECK_S = 0.5
 
 
 class Item(Protocol):
@@ -107,7 +108,12 @@ class _Outcomes:
         raise _StoppedError
 
     def get(self) -> Progress | Published | Failed:
-        return self._checked(self._queue.get())
+        while True:
+            try:
+                # never without an end: an interrupt that arrives just before the wait would not be seen
+                return self._checked(self._queue.get(timeout=_INTERRUPT_CHECK_S))
+            except queue.Empty:
+                continue
 
     def get_nowait(self) -> Progress | Published | Failed:
         return self._checked(self._queue.get_nowait())

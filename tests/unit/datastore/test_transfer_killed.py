@@ -20,11 +20,13 @@ CHUNKS = 3
 VICTIM = (
     f"CHUNK, CHUNKS, FILES = {CHUNK}, {CHUNKS}, {FILES}\n"
     + """
-import sys, threading
+import signal, sys, threading
 from contextlib import contextmanager
 from pathlib import Path
 from federation.datastore import Datastore, TransferItem, TransferJournal, transfer
 
+# a test run that was started in the background ignores interrupts, and its children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 root, file_at, chunk_at = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 
 class Source:
