@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from federation.model.dataset import DatasetType
 from federation.model.dimension import DimensionUniverse
-from federation.model.logical import dataset_type_table, dimension_tables, system_tables
+from federation.model.logical import dataset_type_table, dimension_tables
+from federation.model.system_tables import system_tables
 
 if TYPE_CHECKING:
     from federation.model.logical import TableDef

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from federation.model.dimension import DimensionUniverse
 
 __all__ = [
+    "ORIGIN",
     "ColumnDef",
     "LogicalType",
+    "Reference",
     "TableDef",
     "TableKind",
+    "column_def",
     "dataset_type_table",
     "dimension_tables",
-    "system_tables",
 ]
 
 
@@ -53,6 +55,7 @@ class TableKind(enum.StrEnum):
     DIMENSION = "dimension"
     DATASET_TYPE = "dataset_type"
     SYSTEM = "system"
+    USER = "user"
 
 
 @attrs.frozen
@@ -70,6 +73,7 @@ class ColumnDef:
     origin: bool = False
     doc: str = ""
     unit: str = ""
+    ucd: str = ""
 
 
 @attrs.frozen
@@ -118,164 +122,14 @@ class TableDef:
         return tuple(column.name for column in self.stored)
 
 
-def _col(
+def column_def(
     name: str, type_: LogicalType, doc: str, *, null: bool = True, fixed: bool = False, unit: str = ""
 ) -> ColumnDef:
+    """A column of a table that the software itself defines; ``fixed`` when the key determines it for all time."""
     return ColumnDef(name, type_, nullable=null, key_determined=fixed, doc=doc, unit=unit)
 
 
-_ORIGIN = ColumnDef("origin", LogicalType.STRING, nullable=False, origin=True, doc="site that owns the row")
-
-
-def system_tables() -> tuple[TableDef, ...]:
-    """The logical tables that every schema has, whatever its universe."""
-    t = LogicalType
-    return (
-        TableDef(
-            "dataset_type",
-            TableKind.SYSTEM,
-            (
-                _col("name", t.STRING, "name of the dataset type", null=False, fixed=True),
-                _col(
-                    "dimensions",
-                    t.STRING,
-                    "required and implied dimensions, comma-separated",
-                    null=False,
-                    fixed=True,
-                ),
-                _col("storage_class", t.STRING, "what a dataset is in memory", null=False),
-                _col(
-                    "is_calibration", t.BOOL, "may be certified with a validity range", null=False, fixed=True
-                ),
-                _col("metadata", t.STRING, "metadata columns as name:type, comma-separated", null=False),
-            ),
-            key=("name",),
-            physical_name="dataset_type",
-            doc="What kinds of dataset there are.",
-        ),
-        TableDef(
-            "collection",
-            TableKind.SYSTEM,
-            (
-                _col("name", t.STRING, "name of the collection", null=False, fixed=True),
-                _col("type", t.STRING, "RUN, TAGGED, CHAINED or CALIBRATION", null=False, fixed=True),
-                _col("doc", t.STRING, "what it is for"),
-                _col("host", t.STRING, "host that made a RUN"),
-                _col("timespan_begin", t.TIMESTAMP, "when a RUN began (TAI)"),
-                _col("timespan_end", t.TIMESTAMP, "when a RUN ended (TAI)"),
-            ),
-            key=("name",),
-            physical_name="collection",
-            doc="Named sets of datasets.",
-        ),
-        TableDef(
-            "collection_chain",
-            TableKind.SYSTEM,
-            (
-                _col("parent", t.STRING, "the CHAINED collection", null=False, fixed=True),
-                _col("position", t.INT64, "0 is searched first", null=False, fixed=True),
-                _col("child", t.STRING, "the collection searched at this position", null=False),
-            ),
-            key=("parent", "position"),
-            physical_name="collection_chain",
-            indexes=(("child",),),
-            references=(
-                Reference(("parent",), "collection", ("name",)),
-                Reference(("child",), "collection", ("name",)),
-            ),
-            doc="Members of CHAINED collections, in search order.",
-        ),
-        TableDef(
-            "dataset",
-            TableKind.SYSTEM,
-            (
-                _col("dataset_id", t.UUID, "identity of the dataset", null=False, fixed=True),
-                _col("dataset_type", t.STRING, "its dataset type", null=False, fixed=True),
-                _col("run", t.STRING, "the RUN collection it was made in", null=False, fixed=True),
-                _col("ingest_date", t.TIMESTAMP, "when the owner registered it (TAI)", null=False),
-                _ORIGIN,
-            ),
-            key=("dataset_id",),
-            physical_name="dataset",
-            indexes=(("dataset_type", "run"), ("run",)),
-            references=(
-                Reference(("dataset_type",), "dataset_type", ("name",)),
-                Reference(("run",), "collection", ("name",)),
-            ),
-            doc="Every dataset of every type.",
-        ),
-        TableDef(
-            "collection_member",
-            TableKind.SYSTEM,
-            (
-                _col("collection", t.STRING, "the TAGGED collection", null=False, fixed=True),
-                _col("dataset_id", t.UUID, "a dataset in it", null=False, fixed=True),
-                _col("dataset_type", t.STRING, "its dataset type", null=False, fixed=True),
-            ),
-            key=("collection", "dataset_id"),
-            physical_name="collection_member",
-            indexes=(("dataset_id",),),
-            references=(
-                Reference(("collection",), "collection", ("name",)),
-                Reference(("dataset_id",), "dataset", ("dataset_id",)),
-            ),
-            doc="Datasets of TAGGED collections (those of a RUN are in dataset.run).",
-        ),
-        TableDef(
-            "calibration",
-            TableKind.SYSTEM,
-            (
-                _col("collection", t.STRING, "the CALIBRATION collection", null=False, fixed=True),
-                _col("dataset_id", t.UUID, "the certified dataset", null=False, fixed=True),
-                _col("dataset_type", t.STRING, "its dataset type", null=False, fixed=True),
-                _col("timespan_begin", t.TIMESTAMP, "first valid moment (TAI); NULL: unbounded"),
-                _col("timespan_end", t.TIMESTAMP, "first moment no longer valid (TAI); NULL: unbounded"),
-                _col("validity_id", t.UUID, "identity of this validity range", null=False, fixed=True),
-            ),
-            key=("validity_id",),
-            physical_name="calibration",
-            indexes=(("collection", "dataset_type"), ("dataset_id",)),
-            references=(
-                Reference(("collection",), "collection", ("name",)),
-                Reference(("dataset_id",), "dataset", ("dataset_id",)),
-            ),
-            doc="Validity ranges of certified calibrations.",
-        ),
-        TableDef(
-            "provenance",
-            TableKind.SYSTEM,
-            (
-                _col("dataset_id", t.UUID, "the dataset that was made", null=False, fixed=True),
-                _col("input_id", t.UUID, "a dataset it was made from", null=False, fixed=True),
-                _col("task", t.STRING, "what made it"),
-            ),
-            key=("dataset_id", "input_id"),
-            physical_name="provenance",
-            indexes=(("input_id",),),
-            references=(
-                Reference(("dataset_id",), "dataset", ("dataset_id",)),
-                Reference(("input_id",), "dataset", ("dataset_id",)),
-            ),
-            doc="Which dataset was made from which.",
-        ),
-        TableDef(
-            "artifact",
-            TableKind.SYSTEM,
-            (
-                _col("dataset_id", t.UUID, "the dataset whose file it is", null=False, fixed=True),
-                _col("site", t.STRING, "site whose datastore holds the file", null=False, fixed=True),
-                _col("uri", t.STRING, "absolute URL, or a path below that site's datastore", null=False),
-                _col("size_bytes", t.INT64, "NULL where the file is not present", unit="byte"),
-                _col("checksum", t.STRING, "algorithm:hex; NULL where the file is not present"),
-                _col("formatter", t.STRING, "how the file is read; NULL: by its suffix"),
-                _col("present", t.BOOL, "whether the file is there", null=False),
-            ),
-            key=("dataset_id", "site"),
-            physical_name="artifact",
-            references=(Reference(("dataset_id",), "dataset", ("dataset_id",)),),
-            doc="Files of datasets, and where they are.",
-        ),
-    )
+ORIGIN = ColumnDef("origin", LogicalType.STRING, nullable=False, origin=True, doc="site that owns the row")
 
 
 def dimension_tables(universe: DimensionUniverse) -> tuple[TableDef, ...]:
@@ -289,27 +143,33 @@ def _dimension_table(universe: DimensionUniverse, name: str) -> TableDef:
     columns: list[ColumnDef] = []
     for dimension in element.required:
         columns.append(
-            _col(dimension, universe[dimension].key_type, f"key of {dimension}", null=False, fixed=True)
+            column_def(dimension, universe[dimension].key_type, f"key of {dimension}", null=False, fixed=True)
         )
         key.append(dimension)
     if element.primary_key is not None:
         columns.append(
-            _col(element.primary_key.name, element.primary_key.type, f"key of {name}", null=False, fixed=True)
+            column_def(
+                element.primary_key.name, element.primary_key.type, f"key of {name}", null=False, fixed=True
+            )
         )
         key.append(element.primary_key.name)
     for alternate in element.alternate_keys:
-        columns.append(_col(alternate.name, alternate.type, alternate.doc or f"alternate key of {name}"))
+        columns.append(
+            column_def(alternate.name, alternate.type, alternate.doc or f"alternate key of {name}")
+        )
     for dimension in element.implied:
-        columns.append(_col(dimension, universe[dimension].key_type, f"{dimension} that {name} implies"))
+        columns.append(
+            column_def(dimension, universe[dimension].key_type, f"{dimension} that {name} implies")
+        )
     columns.extend(
         ColumnDef(field.name, field.type, nullable=field.nullable, doc=field.doc, unit=field.unit)
         for field in element.metadata
     )
     if element.has_region:
-        columns.append(_col("region", LogicalType.BYTES, "region on the sky, in lsst-sphgeom encoding"))
+        columns.append(column_def("region", LogicalType.BYTES, "region on the sky, in lsst-sphgeom encoding"))
     if element.has_timespan:
-        columns.append(_col("timespan_begin", LogicalType.TIMESTAMP, "first moment (TAI)"))
-        columns.append(_col("timespan_end", LogicalType.TIMESTAMP, "first moment after it (TAI)"))
+        columns.append(column_def("timespan_begin", LogicalType.TIMESTAMP, "first moment (TAI)"))
+        columns.append(column_def("timespan_end", LogicalType.TIMESTAMP, "first moment after it (TAI)"))
     references = [
         Reference(
             (*(c for c in universe[d].required), d)
@@ -338,17 +198,17 @@ def dataset_type_table(universe: DimensionUniverse, dataset_type: DatasetType) -
     """The logical table of one dataset type: identity, run, owner, its dimensions, its metadata columns."""
     group = universe.group(dataset_type.dimensions)
     columns = [
-        _col("dataset_id", LogicalType.UUID, "identity of the dataset", null=False, fixed=True),
-        _col("run", LogicalType.STRING, "the RUN collection it was made in", null=False, fixed=True),
-        _ORIGIN,
+        column_def("dataset_id", LogicalType.UUID, "identity of the dataset", null=False, fixed=True),
+        column_def("run", LogicalType.STRING, "the RUN collection it was made in", null=False, fixed=True),
+        ORIGIN,
     ]
     for dimension in group.required:
         columns.append(
-            _col(dimension, universe[dimension].key_type, f"its {dimension}", null=False, fixed=True)
+            column_def(dimension, universe[dimension].key_type, f"its {dimension}", null=False, fixed=True)
         )
     for dimension in group.implied:
         columns.append(
-            _col(dimension, universe[dimension].key_type, f"its {dimension} (implied)", fixed=False)
+            column_def(dimension, universe[dimension].key_type, f"its {dimension} (implied)", fixed=False)
         )
     for field in dataset_type.metadata:
         columns.append(ColumnDef(field.name, field.type, doc=field.doc, unit=field.unit))

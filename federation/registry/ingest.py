@@ -19,8 +19,8 @@ from federation.errors import ConflictError, NotFoundError, UnavailableError, Us
 from federation.model.collection import Collection, CollectionType
 from federation.model.data_id import DataId
 from federation.model.dataset import DatasetType, deterministic_id
-from federation.model.logical import system_tables
 from federation.model.position import SchemaId
+from federation.model.system_tables import system_tables
 from federation.registry import artifacts, collections, dimensions, provenance
 from federation.registry.datasets import NewDataset, insert_datasets
 from federation.registry.file_data_ids import (

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -19,8 +19,10 @@ from federation.errors import ConflictError, NotFoundError, UserError
 from federation.killpoints import killpoint
 from federation.model.dataset import DatasetType, uuid7
 from federation.model.dimension import DimensionUniverse
-from federation.model.logical import dataset_type_table, dimension_tables, system_tables
+from federation.model.logical import dataset_type_table, dimension_tables
 from federation.model.position import Position, SchemaId
+from federation.model.system_tables import system_tables
+from federation.model.user_table import UserTable
 from federation.registry.schemas import FORMAT_VERSION, HeldSchema, meta_tables, physical_name
 from federation.registry.transaction import Transaction, select_rows
 from federation.storage import META_SCHEMA, build_tables, open_database
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
     from federation.model.timespan import Clock
     from federation.storage import Database
 
-__all__ = ["Registry"]
+__all__ = ["DECLARING", "Registry"]
+
+#: tables each of whose rows declares a table
+DECLARING = ("dataset_type", "user_table")
 
 
 class Registry:
@@ -190,12 +195,20 @@ class Registry:
 
     def tables_in(self, connection: sa.Connection, physical: str) -> dict[str, TableDef]:
         """Logical tables of a schema, as an open connection sees them."""
-        types = self.physical_tables(physical, self._fixed)["dataset_type"]
+        fixed = self.physical_tables(physical, self._fixed)
         tables = {table.name: table for table in self._fixed}
-        for row in connection.execute(sa.select(types).order_by(types.c.name)):
-            table = self.table_of(DatasetType.from_row(dict(row._mapping)))
-            tables[table.name] = table
+        for name in DECLARING:
+            rows = connection.execute(sa.select(fixed[name]).order_by(fixed[name].c.name))
+            for row in rows:
+                table = self.declared_table(name, dict(row._mapping))
+                tables[table.name] = table
         return tables
+
+    def declared_table(self, declaring: str, row: Mapping[str, Any]) -> TableDef:
+        """The logical table that a row of one of the `DECLARING` tables declares."""
+        if declaring == "user_table":
+            return UserTable.from_row(row).table()
+        return self.table_of(DatasetType.from_row(row))
 
     def tables(self, schema: SchemaId) -> dict[str, TableDef]:
         """Logical tables of a schema by name."""

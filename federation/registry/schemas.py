@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT_VERSION", "HeldSchema", "MetaTables", "meta_tables", "physical_name"]
 
 #: version of the physical layout of a registry
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from federation.changelog.log import log_tables
 from federation.errors import CorruptionError, EpochError, UnavailableError, UserError
 from federation.killpoints import killpoint
 from federation.model.change import Operation
-from federation.model.dataset import DatasetType
+from federation.registry.registry import DECLARING
 from federation.registry.transaction import delete_rows
 from federation.replication.bulk import write_rows
 
@@ -144,9 +144,10 @@ class _Replica:
             return
         if not set(table.key) <= set(change.columns) <= set(table.stored_names):
             raise self._unknown_columns(table, change)
-        if change.table == "dataset_type":
+        if change.table in DECLARING:
             for row in change.rows:
-                self._declare(DatasetType.from_row(dict(zip(change.columns, row, strict=True))))
+                values = dict(zip(change.columns, row, strict=True))
+                self._declare(self._registry.declared_table(change.table, values))
         if change.columns != pending.columns:
             if pending.rows:
                 self._write(change.table, pending)
@@ -164,8 +165,7 @@ class _Replica:
             hint="bring both sites to one version of software and universe",
         )
 
-    def _declare(self, dataset_type: DatasetType) -> None:
-        table = self._registry.table_of(dataset_type)
+    def _declare(self, table: TableDef) -> None:
         known = self._tables.get(table.name)
         if known == table and sa.inspect(self._connection).has_table(
             table.physical_name, schema=self._held.physical

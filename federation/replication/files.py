@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from federation.datastore import UrlSource, artifact_path
 from federation.errors import ConflictError, FederationError, UnavailableError
 from federation.killpoints import killpoint
-from federation.model.logical import TableKind, system_tables
+from federation.model.logical import TableKind
+from federation.model.system_tables import system_tables
 from federation.registry.artifacts import Artifact, record
 from federation.registry.transaction import select_rows
 

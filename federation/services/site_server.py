@@ -15,7 +15,7 @@ from federation.changelog import log_state
 from federation.datastore import Datastore, UrlSource
 from federation.errors import NotFoundError
 from federation.execution.site import SiteExecutor
-from federation.model.logical import system_tables
+from federation.model.system_tables import system_tables
 from federation.registry.catalog import CatalogSource
 from federation.registry.registry import Registry
 from federation.replication.files import FilePuller

@@ -24,7 +24,7 @@ import attrs
 from federation.errors import ConflictError
 from federation.model.collection import CollectionType
 from federation.model.dataset import DatasetType
-from federation.model.logical import system_tables
+from federation.model.system_tables import system_tables
 from federation.model.timespan import Timespan
 from federation.snapshot.collected import CollectedRows, TableRows
 from federation.snapshot.dimension_closure import DimensionClosure

@@ -15,9 +15,8 @@ from federation.changelog import LogState, log_state, move_to
 from federation.datastore.durable import fsync_directory
 from federation.datastore.io_errors import as_federation_error
 from federation.errors import CorruptionError, LimitError, UnavailableError
-from federation.model.dataset import DatasetType
 from federation.model.position import GENESIS, SchemaId
-from federation.registry.registry import Registry
+from federation.registry.registry import DECLARING, Registry
 from federation.registry.transaction import chunks, select_rows, upsert_rows
 from federation.storage import SqliteDatabase
 
@@ -73,11 +72,12 @@ def copy_rows(registry: Registry, closure: Closure, positions: Iterable[Position
         held = registry.ensure_replica(schema)
         with registry.database.write(held.physical) as connection:
             defined = registry.tables_in(connection, held.physical)
-            for rows in sorted(tables, key=lambda rows: rows.table != "dataset_type"):
-                if rows.table == "dataset_type":
+            for rows in sorted(tables, key=lambda rows: rows.table not in DECLARING):
+                if rows.table in DECLARING:
                     for row in rows.rows:
-                        dataset_type = DatasetType.from_row(dict(zip(rows.columns, row, strict=True)))
-                        defined[dataset_type.name] = registry.table_of(dataset_type)
+                        values = dict(zip(rows.columns, row, strict=True))
+                        table = registry.declared_table(rows.table, values)
+                        defined[table.name] = table
                 if rows.table not in defined:
                     raise CorruptionError(
                         f"{schema} has datasets of type {rows.table} and does not define it",

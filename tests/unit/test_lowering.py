@@ -12,7 +12,8 @@ from federation.errors import FederationError, NotFoundError, QueryError
 from federation.execution.lowering import Lowered, PhysicalTable, lower
 from federation.model.dataset import DatasetType
 from federation.model.dimension import DimensionUniverse
-from federation.model.logical import LogicalType, dataset_type_table, system_tables
+from federation.model.logical import LogicalType, dataset_type_table
+from federation.model.system_tables import system_tables
 
 UNIVERSE = DimensionUniverse.default()
 RAW = dataset_type_table(UNIVERSE, DatasetType("raw", ("exposure", "detector"), "Exposure"))

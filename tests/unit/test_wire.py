@@ -21,8 +21,9 @@ from federation.errors import (
 from federation.model.catalog import SchemaCatalog, SiteCatalog, TableStats
 from federation.model.change import LogEntry
 from federation.model.dimension import DimensionUniverse
-from federation.model.logical import LogicalType, dimension_tables, system_tables
+from federation.model.logical import LogicalType, dimension_tables
 from federation.model.position import Position, SchemaId
+from federation.model.system_tables import system_tables
 from federation.planner import OutputColumn
 from federation.wire.arrow import IpcEncoder, arrow_schema, decode_stream, rows_to_batch
 from federation.wire.catalog import decode_catalog, encode_catalog

@@ -7,14 +7,9 @@ import attrs
 from federation.model.catalog import FederationCatalog, SchemaCatalog, SiteCatalog, TableStats
 from federation.model.dataset import DatasetType
 from federation.model.dimension import DimensionUniverse, Field
-from federation.model.logical import (
-    LogicalType,
-    TableDef,
-    dataset_type_table,
-    dimension_tables,
-    system_tables,
-)
+from federation.model.logical import LogicalType, TableDef, dataset_type_table, dimension_tables
 from federation.model.position import SchemaId
+from federation.model.system_tables import system_tables
 
 UNIVERSE = DimensionUniverse.default()
 SUMMIT, BASE, NCSA = SchemaId("summit", "summit"), SchemaId("base", "base"), SchemaId("ncsa", "ncsa")

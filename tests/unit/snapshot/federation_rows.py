@@ -11,8 +11,9 @@ import attrs
 
 from federation.model.dataset import DatasetType
 from federation.model.dimension import DimensionUniverse
-from federation.model.logical import dataset_type_table, dimension_tables, system_tables
+from federation.model.logical import dataset_type_table, dimension_tables
 from federation.model.position import SchemaId
+from federation.model.system_tables import system_tables
 from federation.snapshot.closure import Closure, ClosureState
 from federation.snapshot.lookup import Answer, Lookup, RowsByIds, RowsByKeys
 

@@ -423,6 +423,7 @@ def test_knows_no_dimension_by_name() -> None:
 
 
 def _tables(universe: DimensionUniverse):
-    from federation.model.logical import dimension_tables, system_tables
+    from federation.model.logical import dimension_tables
+    from federation.model.system_tables import system_tables
 
     return (*system_tables(), *dimension_tables(universe))
