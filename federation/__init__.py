@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         create_snapshot,
         diff_snapshots,
         extend_snapshot,
-        import_butler,
         ingest,
         init_site,
         open_snapshot,
@@ -33,34 +32,143 @@ if TYPE_CHECKING:
         verify_replica,
         verify_snapshot,
     )
+    from federation.butler_verbs import export_butler, import_butler, read_butler
+    from federation.collection_verbs import (
+        certify_datasets,
+        chain_collections,
+        create_collection,
+        decertify_datasets,
+        find_calibrations,
+        list_collections,
+        remove_collection,
+        show_collection,
+        tag_datasets,
+        untag_datasets,
+    )
+    from federation.conflict_verbs import list_conflicts, resolve_conflict
     from federation.execution.result import Result
+    from federation.migration_verbs import migrate_registry
+    from federation.schema_verbs import (
+        add_group_member,
+        append_table,
+        create_schema,
+        create_table,
+        describe_table,
+        drop_schema,
+        drop_table,
+        grant,
+        list_proposals,
+        list_schemas,
+        list_tables,
+        promote_table,
+        propose_table,
+        remove_group_member,
+        retire_table,
+        review_table,
+        revoke,
+        schema_felis,
+        show_table,
+    )
 
 __all__ = [
     "Result",
     "Session",
+    "add_group_member",
+    "append_table",
+    "certify_datasets",
+    "chain_collections",
     "connect",
+    "create_collection",
+    "create_schema",
     "create_snapshot",
+    "create_table",
+    "decertify_datasets",
+    "describe_table",
     "diff_snapshots",
+    "drop_schema",
+    "drop_table",
     "errors",
+    "export_butler",
     "extend_snapshot",
+    "find_calibrations",
+    "grant",
     "import_butler",
     "ingest",
     "init_site",
+    "list_collections",
+    "list_conflicts",
+    "list_proposals",
+    "list_schemas",
+    "list_tables",
+    "migrate_registry",
     "open_snapshot",
+    "promote_table",
+    "propose_table",
+    "read_butler",
+    "remove_collection",
+    "remove_group_member",
     "replicate",
+    "resolve_conflict",
+    "retire_table",
+    "review_table",
+    "revoke",
+    "schema_felis",
     "serve",
+    "show_collection",
+    "show_table",
     "site_status",
+    "tag_datasets",
+    "untag_datasets",
     "verify_replica",
     "verify_snapshot",
 ]
+
+#: where a name comes from that is not in `federation.api`
+_MODULES = {
+    "Result": "federation.execution.result",
+    "add_group_member": "federation.schema_verbs",
+    "append_table": "federation.schema_verbs",
+    "certify_datasets": "federation.collection_verbs",
+    "chain_collections": "federation.collection_verbs",
+    "create_collection": "federation.collection_verbs",
+    "create_schema": "federation.schema_verbs",
+    "create_table": "federation.schema_verbs",
+    "decertify_datasets": "federation.collection_verbs",
+    "describe_table": "federation.schema_verbs",
+    "drop_schema": "federation.schema_verbs",
+    "drop_table": "federation.schema_verbs",
+    "export_butler": "federation.butler_verbs",
+    "find_calibrations": "federation.collection_verbs",
+    "grant": "federation.schema_verbs",
+    "import_butler": "federation.butler_verbs",
+    "list_collections": "federation.collection_verbs",
+    "list_conflicts": "federation.conflict_verbs",
+    "list_proposals": "federation.schema_verbs",
+    "list_schemas": "federation.schema_verbs",
+    "list_tables": "federation.schema_verbs",
+    "migrate_registry": "federation.migration_verbs",
+    "promote_table": "federation.schema_verbs",
+    "propose_table": "federation.schema_verbs",
+    "read_butler": "federation.butler_verbs",
+    "remove_collection": "federation.collection_verbs",
+    "remove_group_member": "federation.schema_verbs",
+    "resolve_conflict": "federation.conflict_verbs",
+    "retire_table": "federation.schema_verbs",
+    "review_table": "federation.schema_verbs",
+    "revoke": "federation.schema_verbs",
+    "schema_felis": "federation.schema_verbs",
+    "show_collection": "federation.collection_verbs",
+    "show_table": "federation.schema_verbs",
+    "tag_datasets": "federation.collection_verbs",
+    "untag_datasets": "federation.collection_verbs",
+}
 
 
 def __getattr__(name: str) -> Any:
     # loaded when first used: the database and Arrow libraries take most of a second
     if name not in __all__:
         raise AttributeError(f"module 'federation' has no attribute {name!r}")
-    module = "federation.execution.result" if name == "Result" else "federation.api"
-    value = getattr(import_module(module), name)
+    value = getattr(import_module(_MODULES.get(name, "federation.api")), name)
     globals()[name] = value
     return value
 

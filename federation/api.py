@@ -18,8 +18,6 @@ from federation.datastore import Datastore
 from federation.errors import NotFoundError, UnavailableError, UsageError, UserError
 from federation.model.logical import LogicalType
 from federation.model.position import SchemaId
-from federation.registry.butler_format import merge_exports, read_export, select
-from federation.registry.butler_import import ImportReport, import_export
 from federation.registry.dataset_types import declare as declare_type
 from federation.registry.ingest import (
     FileToIngest,
@@ -47,7 +45,6 @@ from federation.wire.client import SiteClient
 if TYPE_CHECKING:
     from federation.model.dataset import DatasetType
     from federation.model.dimension import DimensionUniverse
-    from federation.registry.butler_export import ButlerExport
     from federation.snapshot.assemble import SnapshotReport
     from federation.snapshot.progress import SnapshotProgress
     from federation.snapshot.verify import VerifyProgress, VerifyReport
@@ -60,11 +57,9 @@ __all__ = [
     "create_snapshot",
     "diff_snapshots",
     "extend_snapshot",
-    "import_butler",
     "ingest",
     "init_site",
     "open_snapshot",
-    "read_butler",
     "replicate",
     "serve",
     "site_status",
@@ -243,58 +238,6 @@ def verify_replica(
                 )
             replicas = [wanted]
         return tuple(verify(registry, session.client(replica.site), replica) for replica in replicas)
-
-
-def import_butler(
-    files: Sequence[str | Path],
-    *,
-    site: str,
-    sites: str | Path = "sites",
-    schema: str | None = None,
-    datastore_root: str | Path | None = None,
-    copy: bool = False,
-    collections: Sequence[str] = (),
-    dataset_types: Sequence[str] = (),
-) -> ImportReport:
-    """Import registry export files of the Rubin Data Butler into a schema of a site, all of them or nothing.
-
-    ``collections`` and ``dataset_types`` are globs that choose a part. With ``datastore_root`` the files of the
-    datasets are registered where they are, or with ``copy`` copied into the site's datastore; without it, as absent.
-    """
-    config = find_site(site, Path(sites))
-    with Registry.open(config) as registry:
-        export = _chosen(registry, files, collections, dataset_types)
-        if schema is not None:
-            registry.create_schema(schema)
-        return import_export(
-            registry,
-            export,
-            schema=schema or registry.site,
-            datastore_root=None if datastore_root is None else str(datastore_root),
-            datastore=Datastore(config.datastore_url) if copy else None,
-            transfer="copy" if copy else "direct",
-        )
-
-
-def read_butler(
-    files: Sequence[str | Path],
-    *,
-    site: str,
-    sites: str | Path = "sites",
-    collections: Sequence[str] = (),
-    dataset_types: Sequence[str] = (),
-) -> ButlerExport:
-    """What `import_butler` would import; nothing is written."""
-    with Registry.open(find_site(site, Path(sites))) as registry:
-        return _chosen(registry, files, collections, dataset_types)
-
-
-def _chosen(
-    registry: Registry, files: Sequence[str | Path], collections: Sequence[str], dataset_types: Sequence[str]
-) -> ButlerExport:
-    universe = registry.universe
-    export = merge_exports([read_export(Path(file), universe) for file in files], universe)
-    return select(export, collections=collections or None, dataset_types=dataset_types or None)
 
 
 def ingest(

@@ -9,6 +9,7 @@
         NotFoundError          not_found       3     no such site, table, dataset type, dataset
         QueryError             query           3     SQL that cannot be parsed, resolved or allowed
         ConflictError          conflict        3     two definitions or contents for one identity
+        ForbiddenError         forbidden       3     a user without the privilege that an action needs
       UnavailableError         unavailable     4     a site, database, server or file store that does not answer
       LimitError               limit           5     a limit on space, rows, bytes or time was met
       CorruptionError          corruption      6     stored or received bytes are not what was written
@@ -30,6 +31,7 @@ __all__ = [
     "CorruptionError",
     "EpochError",
     "FederationError",
+    "ForbiddenError",
     "LimitError",
     "LogGapError",
     "NotFoundError",
@@ -111,6 +113,12 @@ class ConflictError(UserError):
     """Two definitions or two contents for one identity."""
 
     code = "conflict"
+
+
+class ForbiddenError(UserError):
+    """A user has not the privilege that an action needs."""
+
+    code = "forbidden"
 
 
 class UnavailableError(FederationError):

@@ -30,6 +30,10 @@ KILLPOINTS: Final = frozenset(
         "files.before_rename",
         "files.after_rename",
         "files.before_record",
+        "migration.after_backup",
+        "migration.before_commit",
+        "migration.after_commit",
+        "migration.before_format",
     }
 )
 

@@ -10,7 +10,7 @@ from federation.datastore.io_errors import as_federation_error
 from federation.errors import UsageError, UserError
 from federation.snapshot.selection import Selection
 
-__all__ = ["selection_of"]
+__all__ = ["read_ids", "selection_of"]
 
 
 def selection_of(
@@ -32,7 +32,7 @@ def selection_of(
         statements.append(f"SELECT dataset_id FROM {quoted}" + (f" WHERE ({where})" if where else ""))
     if len(statements) > 1:
         statements = [" UNION ".join(f"({statement})" for statement in statements)]
-    known = _read_ids(ids) if isinstance(ids, Path) else tuple(ids or ())
+    known = read_ids(ids) if isinstance(ids, Path) else tuple(ids or ())
     return Selection(
         sql=statements[0] if statements else "",
         ids=known,
@@ -42,7 +42,8 @@ def selection_of(
     )
 
 
-def _read_ids(path: Path) -> tuple[uuid.UUID, ...]:
+def read_ids(path: Path) -> tuple[uuid.UUID, ...]:
+    """Dataset ids of a file with one a line; `UserError` names file, line and what is none."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:

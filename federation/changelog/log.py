@@ -120,7 +120,7 @@ def append(connection: sa.Connection, schema: str, changes: Sequence[Change], co
     digest = digest_of(body)
     values: dict[str, object] = {
         "committed_tai_ns": committed_tai_ns,
-        "row_count": sum(len(change.rows) for change in changes),
+        "row_count": sum(change.row_count for change in changes),
         "schema_version": SCHEMA_VERSION,
         "body": body,
         "digest": digest,

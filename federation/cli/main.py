@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from federation.cli import demo, ingest, query, replica, site, snapshot
+from federation.cli import collections, demo, ingest, query, registry, replica, schema, site, snapshot
 from federation.cli.output import print_error
 from federation.errors import FederationError, UnavailableError, UsageError, UserError
 
@@ -37,9 +37,12 @@ app = typer.Typer(
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.add_typer(site.app, name="site")
 app.command("ingest", epilog=ingest.EXAMPLE)(ingest.ingest)
+app.add_typer(collections.app, name="collection")
+app.add_typer(registry.app, name="registry")
 app.add_typer(replica.app, name="replica")
 app.command("query", epilog=query.EXAMPLE)(query.query)
 app.add_typer(snapshot.app, name="snapshot")
+app.add_typer(schema.app, name="schema")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,7 +1,8 @@
-"""``federation site``: make a site, serve it, see how all of them stand, import what a Butler exported."""
+"""``federation site``: make a site, serve it, see how all of them stand, exchange registries with a Butler."""
 
 from __future__ import annotations
 
+import enum
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Make, serve and inspect sites.", no_args_is_help=True)
+
+
+class TransferName(enum.StrEnum):
+    """How an export names the files of datasets."""
+
+    NONE = "none"
+    DIRECT = "direct"
+    COPY = "copy"
+
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the site, or path of its file.")]
 
@@ -200,15 +210,15 @@ def import_butler(
     json: JsonFlag = False,
 ) -> None:
     """Import registry exports of the Rubin Data Butler into a schema, all of it or nothing."""
-    from federation import api
+    from federation import butler_verbs
 
     name = required(site, "--site")
     chosen: dict[str, Any] = {"collections": collections or (), "dataset_types": dataset_types or ()}
     if dry_run:
-        export = api.read_butler(files, site=name, sites=sites, **chosen)
+        export = butler_verbs.read_butler(files, site=name, sites=sites, **chosen)
         found, warnings = _counted(export), export.warnings
     else:
-        report = api.import_butler(
+        report = butler_verbs.import_butler(
             files, site=name, sites=sites, schema=schema, datastore_root=datastore_root, copy=copy, **chosen
         )
         found, warnings = attrs.asdict(report), report.warnings
@@ -224,6 +234,87 @@ def import_butler(
         if isinstance(value, int) and label != "changed"
     ]
     print_table(("in the files" if dry_run else "imported", "count"), rows, right=frozenset({1}))
+
+
+@app.command(
+    "export-butler",
+    epilog="Example: federation site export-butler --site base --dataset-types raw -o raw.yaml",
+)
+def export_butler(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Export file to write.")
+    ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            "--site", envvar="FEDERATION_SITE", metavar="NAME", help="Site to read: a name, or a site file."
+        ),
+    ] = None,
+    sites: SitesDirectory = Path("sites"),
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            "--schema", metavar="NAME", help="Schema of the site, or SITE/NAME of a replica; else its own."
+        ),
+    ] = None,
+    collections: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--collections", metavar="GLOB", help="Only these collections, and what chains lead to."
+        ),
+    ] = None,
+    dataset_types: Annotated[
+        list[str] | None, typer.Option("--dataset-types", metavar="GLOB", help="Only these dataset types.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", metavar="SQL", help="Condition on the tables of the dataset types."),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", metavar="FILE", help="Only datasets whose ids are in it, one a line."),
+    ] = None,
+    transfer: Annotated[
+        TransferName,
+        typer.Option(
+            "--transfer", help="Name files as recorded, by absolute URL, or copy them below --directory."
+        ),
+    ] = TransferName.NONE,
+    directory: Annotated[
+        Path | None, typer.Option("--directory", metavar="DIR", help="Where --transfer copy puts the files.")
+    ] = None,
+    leave_out: Annotated[
+        bool, typer.Option("--leave-out", help="Leave out what a Butler can't hold, instead of refusing.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Write datasets of a schema, with all they depend on, as an export file that the Rubin Data Butler imports."""
+    from federation import butler_verbs
+
+    if output is None:
+        raise UsageError("option --output is missing", hint="name the file to write: -o FILE.yaml")
+    name = required(site, "--site")
+    report = butler_verbs.export_butler(
+        output,
+        site=name,
+        sites=sites,
+        schema=schema,
+        collections=collections or (),
+        dataset_types=dataset_types or (),
+        where=where,
+        ids=ids,
+        transfer=transfer.value,
+        directory=directory,
+        leave_out=leave_out,
+    )
+    found = attrs.asdict(report)
+    if json:
+        print_json({"site": name, "file": str(output), **found, "warnings": list(report.warnings)})
+        return
+    for warning in report.warnings:
+        print_text(f"note: {warning}")
+    rows = [(label.replace("_", " "), value) for label, value in found.items() if isinstance(value, int)]
+    print_table(("exported", "count"), rows, right=frozenset({1}))
 
 
 def _counted(export: ButlerExport) -> dict[str, Any]:

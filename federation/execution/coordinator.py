@@ -6,6 +6,7 @@ import concurrent.futures
 import threading
 import time
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -14,14 +15,15 @@ import pyarrow as pa
 from federation.config.settings import QueryConfig
 from federation.errors import LimitError, NotFoundError, UnavailableError
 from federation.execution.local_engine import LocalEngine
-from federation.execution.result import FragmentStats, Result
+from federation.execution.plan_cache import PlanCache, passes_through
+from federation.execution.result import FragmentStats, Result, Stream
 from federation.model.catalog import FederationCatalog
 from federation.model.logical import LogicalType
-from federation.planner import PlanOptions, plan
+from federation.planner import PlanOptions
 from federation.wire.arrow import arrow_schema, rows_to_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from federation.model.catalog import SiteCatalog
     from federation.model.position import Position
@@ -32,6 +34,8 @@ __all__ = ["Coordinator", "QueryableSite"]
 
 #: calls to sites at one time, for one coordinator
 _WORKERS = 16
+#: rows in one batch of an answer that is complete already
+_BATCH_ROWS = 10_000
 
 
 class QueryableSite(Protocol):
@@ -87,6 +91,7 @@ class Coordinator:
         self._engine = LocalEngine(config.memory_limit)
         self._pool = concurrent.futures.ThreadPoolExecutor(_WORKERS, thread_name_prefix="federation-query")
         self._known: dict[str, SiteCatalog] = {}
+        self._plans = PlanCache()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Coordinator:
@@ -135,7 +140,7 @@ class Coordinator:
         chain: Iterable[str] = (),
     ) -> Plan:
         """The plan of a statement, made from the sites' present catalogs; nothing is run."""
-        return plan(sql, self.catalog(), self._options(max_staleness_s, partial, chain))
+        return self._plans.plan(sql, self.catalog(), self._options(max_staleness_s, partial, chain))
 
     def query(
         self,
@@ -156,16 +161,19 @@ class Coordinator:
         deadline = start + (self.config.timeout_s if timeout_s is None else timeout_s)
         options = self._options(max_staleness_s, partial, tuple(chain))
         call = _Call(user, uuid.uuid4().hex, self.config.row_count_max, deadline)
-        made = plan(sql, self.catalog(), options)
+        made = self._plans.plan(sql, self.catalog(), options)
         try:
             answers = self._run(made.fragments, call)
         except _SiteFailedError as error:
-            made = plan(sql, self.catalog({error.site: error.message}), options)
+            made = self._plans.plan(sql, self.catalog({error.site: error.message}), options)
             answers = self._run(made.fragments, call)
         local_start = time.monotonic()
-        tables = {answer.stats.id: answer.table for answer in answers}
-        tables |= {literal.name: _literal(literal) for literal in made.literal_tables}
-        table = self._engine.run(tables, made.local_sql, made.columns, call.remaining())
+        if passes_through(made):
+            table = answers[0].table
+        else:
+            tables = {answer.stats.id: answer.table for answer in answers}
+            tables |= {literal.name: _literal(literal) for literal in made.literal_tables}
+            table = self._engine.run(tables, made.local_sql, made.columns, call.remaining(), made.pair_tables)
         end = time.monotonic()
         positions = dict.fromkeys(position for answer in answers for position in answer.positions)
         return Result(
@@ -176,6 +184,57 @@ class Coordinator:
             end - start,
             end - local_start,
         )
+
+    @contextmanager
+    def stream(
+        self,
+        sql: str,
+        *,
+        max_staleness_s: float | None = None,
+        partial: bool = False,
+        chain: Iterable[str] = (),
+        user: str = "",
+        timeout_s: float | None = None,
+    ) -> Iterator[Stream]:
+        """As `query`, but rows as they come: a context whose end stops the work that is left.
+
+        An answer that one site gives alone is never held whole; any other one is complete when its first batch comes.
+        A site that fails before its first row is planned around as in `query`; one that fails later is an error.
+        """
+        seconds = self.config.timeout_s if timeout_s is None else timeout_s
+        options = self._options(max_staleness_s, partial, tuple(chain))
+        made = self._plans.plan(sql, self.catalog(), options)
+        if passes_through(made):
+            fragment = made.fragments[0]
+            call = _Call(user, uuid.uuid4().hex, self.config.row_count_max, time.monotonic() + seconds)
+            try:
+                rows = self._client(fragment.site).execute(
+                    fragment.sql,
+                    fragment.columns,
+                    user=call.user,
+                    query_id=call.query_id,
+                    row_count_max=call.row_count_max,
+                    timeout_s=call.remaining(),
+                )
+                entered = rows.__enter__()
+            except UnavailableError:
+                pass  # `query` plans around it
+            else:
+                try:
+                    yield Stream(rows.schema, made, rows.positions, _in_time(entered, call))
+                finally:
+                    rows.__exit__(None, None, None)
+                return
+        result = self.query(
+            sql,
+            max_staleness_s=max_staleness_s,
+            partial=partial,
+            chain=options.chain,
+            user=user,
+            timeout_s=seconds,
+        )
+        batches = iter(result.table.to_batches(max_chunksize=_BATCH_ROWS))
+        yield Stream(result.table.schema, result.plan, result.positions, batches)
 
     def execute_on(
         self,
@@ -277,6 +336,12 @@ def _collect(
         seconds = time.monotonic() - start
         stats = FragmentStats(id_, site, table.num_rows, rows.byte_count, seconds)
         return _Rows(table, rows.positions, stats)
+
+
+def _in_time(rows: Iterable[pa.RecordBatch], call: _Call) -> Iterator[pa.RecordBatch]:
+    for batch in rows:
+        call.remaining()
+        yield batch
 
 
 def _literal(literal: LiteralTable) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,15 @@ import duckdb
 import pyarrow as pa
 
 from federation.errors import LimitError, QueryError, UserError
+from federation.execution.region_functions import pair_table, register_region_functions
 from federation.model.logical import LogicalType
 from federation.wire.arrow import ARROW_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from federation.planner.plan import OutputColumn
+    from federation.errors import FederationError
+    from federation.planner.plan import OutputColumn, PairTable
 
 __all__ = ["LocalEngine"]
 
@@ -42,22 +45,30 @@ class LocalEngine:
         sql: str,
         columns: Sequence[OutputColumn],
         timeout_s: float | None = None,
+        pairs: Sequence[PairTable] = (),
     ) -> pa.Table:
-        """Load ``tables`` under their names, run ``sql``, and give its columns the planned types.
+        """Load ``tables`` under their names, find ``pairs``, run ``sql``, and give its columns the planned types.
 
         Raises `QueryError` for a value that a function can't take, `LimitError` when memory or time run out.
         """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        failures: list[FederationError] = []
+        text = " ".join((sql, *(part for pair in pairs for part in (pair.left_sql, pair.right_sql))))
         with (
             tempfile.TemporaryDirectory(prefix="federation-query-", ignore_cleanup_errors=True) as spill,
-            _engine_errors(sql),
+            _engine_errors(sql, failures),
             closing(duckdb.connect(":memory:")) as connection,
         ):
+            register_region_functions(connection, text, failures)
             self._configure(connection, spill)
             for name, table in tables.items():
-                connection.register("arriving", table)
-                connection.execute(f"CREATE TEMP TABLE {_quoted(name)} AS SELECT * FROM arriving")
-                connection.unregister("arriving")
-            with _interrupted_after(connection, timeout_s):
+                _load(connection, name, table)
+            for pair in pairs:
+                with _interrupted_after(connection, timeout_s):
+                    left = connection.sql(pair.left_sql).to_arrow_table()
+                    right = connection.sql(pair.right_sql).to_arrow_table()
+                _load(connection, pair.name, pair_table(pair.kind, left, right, lambda: _check_time(deadline)))
+            with _interrupted_after(connection, _remaining(deadline)):
                 found = connection.sql(sql).to_arrow_table()
         return _typed(found, columns)
 
@@ -74,6 +85,21 @@ class LocalEngine:
         # statements read what was loaded and nothing else of this machine
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
+
+
+def _load(connection: Any, name: str, table: pa.Table) -> None:
+    connection.register("arriving", table)
+    connection.execute(f"CREATE TEMP TABLE {_quoted(name)} AS SELECT * FROM arriving")
+    connection.unregister("arriving")
+
+
+def _remaining(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _check_time(deadline: float | None) -> None:
+    if deadline is not None and time.monotonic() > deadline:
+        raise LimitError("the local part of the query took too long", hint="allow more time")
 
 
 def _quoted(name: str) -> str:
@@ -100,7 +126,7 @@ def _interrupted_after(connection: Any, timeout_s: float | None) -> Iterator[Non
 
 
 @contextmanager
-def _engine_errors(sql: str) -> Iterator[None]:
+def _engine_errors(sql: str, failures: Sequence[FederationError]) -> Iterator[None]:
     try:
         yield
     except duckdb.InterruptException as error:
@@ -111,6 +137,8 @@ def _engine_errors(sql: str) -> Iterator[None]:
             hint="select fewer rows or columns, or raise memory_limit in [query]",
         ) from error
     except duckdb.Error as error:
+        if failures:
+            raise QueryError(failures[0].message, hint=failures[0].hint, sql=sql) from error
         raise QueryError(_first_line(error), hint="a value is not what a function needs", sql=sql) from error
 
 

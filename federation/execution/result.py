@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from federation.model.position import Position
     from federation.planner.plan import Missing, OutputColumn, Plan
 
-__all__ = ["FragmentStats", "Result"]
+__all__ = ["FragmentStats", "Result", "Stream"]
 
 
 @attrs.frozen
@@ -75,6 +75,23 @@ class Result:
             raise UserError(
                 "pandas is not installed", hint="pip install pandas, or use to_pylist()"
             ) from error
+
+
+@attrs.frozen(eq=False)
+class Stream:
+    """Rows of a query as they come; iterate once, within the context that gave it."""
+
+    schema: pa.Schema
+    plan: Plan = attrs.field(repr=False)
+    positions: tuple[Position, ...]
+    _batches: Iterator[pa.RecordBatch] = attrs.field(repr=False)
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        return self.plan.missing
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self._batches
 
 
 def _dicts(table: pa.Table) -> list[dict[str, Any]]:

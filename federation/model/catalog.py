@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from federation.model.logical import TableDef
+    from federation.model.logical import LogicalType, TableDef
     from federation.model.position import SchemaId
 
 __all__ = ["FederationCatalog", "SchemaCatalog", "SiteCatalog", "TableStats"]
@@ -37,6 +37,8 @@ class SchemaCatalog:
     staleness_s: float | None
     tables: tuple[TableDef, ...]
     stats: dict[str, TableStats] = attrs.field(factory=dict, eq=False)
+    #: names of the metrics in table ``metric``, with FLOAT64 or STRING
+    metrics: dict[str, LogicalType] = attrs.field(factory=dict, eq=False)
 
     def table(self, name: str) -> TableDef | None:
         """The table with exactly this logical name."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -19,16 +21,39 @@ class Operation(enum.StrEnum):
 
 @attrs.frozen
 class Change:
-    """Rows of one logical table that one transaction put or deleted, in order.
+    """Rows of one logical table that one transaction put or deleted, in order, kept column by column.
 
-    ``columns`` are stored column names (key columns only, for a DELETE); ``rows`` are tuples of Python values: int,
-    float, bool, str, bytes, uuid.UUID or None; a TIMESTAMP is an int of TAI nanoseconds.
+    ``columns`` are stored column names (key columns only, for a DELETE); ``values`` has one sequence a column, all of
+    one length, of Python values as they are stored: int, float, bool, str, bytes or None. A UUID is its 16 bytes, a
+    TIMESTAMP an int of TAI nanoseconds.
     """
 
     table: str
     operation: Operation
     columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
+    values: tuple[Sequence[Any], ...]
+
+    @classmethod
+    def from_rows(
+        cls, table: str, operation: Operation, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    ) -> Change:
+        """A change from its rows, each with one value a column."""
+        values = tuple(zip(*rows, strict=True)) or tuple(() for _ in columns)
+        return cls(table, operation, tuple(columns), values)
+
+    @property
+    def row_count(self) -> int:
+        return len(self.values[0]) if self.values else 0
+
+    @cached_property
+    def rows(self) -> tuple[tuple[Any, ...], ...]:
+        """The same values, row by row."""
+        return tuple(zip(*self.values, strict=True))
+
+    def part(self, begin: int, end: int) -> Change:
+        """The rows from ``begin`` to before ``end``."""
+        values = tuple(column[begin:end] for column in self.values)
+        return Change(self.table, self.operation, self.columns, values)
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
 from federation.errors import UserError
 from federation.model.dimension import Field
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from federation.model.data_id import DataId
 
-__all__ = ["DatasetRef", "DatasetType", "deterministic_id", "uuid7"]
+__all__ = ["DatasetRef", "DatasetType", "deterministic_id", "uuid7s"]
 
 #: uuid5(NAMESPACE_DNS, "lsst.org"): the Rubin Data Butler's namespace for deterministic dataset ids
 DATASET_ID_NAMESPACE = uuid.UUID("840b31d9-05cd-5161-b2c8-00d32b280d0f")
@@ -98,11 +99,13 @@ def deterministic_id(dataset_type: str, run: str, data_id: Mapping[str, Any]) ->
     return uuid.uuid5(DATASET_ID_NAMESPACE, ",".join(f"{key}={value}" for key, value in items))
 
 
-def uuid7(unix_ms: int, random_bits: int) -> uuid.UUID:
-    """A time-ordered UUID (RFC 9562, version 7) from milliseconds and 74 random bits."""
-    value = (unix_ms & (1 << 48) - 1) << 80
-    value |= 0x7 << 76
-    value |= (random_bits >> 62 & 0xFFF) << 64
-    value |= 0b10 << 62
-    value |= random_bits & (1 << 62) - 1
-    return uuid.UUID(int=value)
+def uuid7s(unix_ms: int, random: bytes) -> list[bytes]:
+    """Time-ordered UUIDs (RFC 9562, version 7) of 16 bytes, one for each 10 of the random bytes."""
+    drawn = np.frombuffer(random, np.uint8).reshape(-1, 10)
+    out = np.empty((len(drawn), 16), np.uint8)
+    out[:, :6] = np.frombuffer((unix_ms & (1 << 48) - 1).to_bytes(6, "big"), np.uint8)
+    out[:, 6:] = drawn
+    out[:, 6] = out[:, 6] & 0x0F | 0x70  # version
+    out[:, 8] = out[:, 8] & 0x3F | 0x80  # variant
+    joined = out.tobytes()
+    return [joined[place : place + 16] for place in range(0, len(joined), 16)]

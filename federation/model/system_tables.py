@@ -79,7 +79,7 @@ def system_tables() -> tuple[TableDef, ...]:
             ),
             key=("dataset_id",),
             physical_name="dataset",
-            indexes=(("dataset_type", "run"), ("run",)),
+            indexes=(("run", "dataset_type"),),
             references=(
                 Reference(("dataset_type",), "dataset_type", ("name",)),
                 Reference(("run",), "collection", ("name",)),
@@ -273,6 +273,7 @@ def system_tables() -> tuple[TableDef, ...]:
                     "state", t.STRING, "proposed, approved, rejected, promoted or retired", null=False
                 ),
                 column_def("comment", t.STRING, "what was said last"),
+                column_def("digest", t.STRING, "digest of what was approved; NULL before that"),
                 column_def("actor", t.STRING, "who did the last step", null=False),
                 column_def("changed", t.TIMESTAMP, "when (TAI)", null=False),
             ),

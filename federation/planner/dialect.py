@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from federation.planner.region_signatures import REGION_FUNCTIONS
+
 if TYPE_CHECKING:
     pass
 
@@ -178,8 +180,8 @@ _FUNCTIONS: dict[type[exp.Expr], str] = {
     exp.Extract: _BINARY,
 }
 
-#: functions known by name only; `federation.planner.timespans` rewrites them
-_ANONYMOUS = {"timespan_overlaps"}
+#: functions known by name only; `federation.planner.timespans` rewrites one, the others are the local engine's
+_ANONYMOUS = {"timespan_overlaps", *REGION_FUNCTIONS}
 
 _FUNCTION_NAMES = """
 count sum avg min max stddev stddev_samp stddev_pop variance var_samp var_pop corr median
@@ -193,7 +195,7 @@ date_trunc extract date_part timespan_overlaps
 """
 
 #: names of all functions a statement may call, as users write them
-FUNCTIONS: tuple[str, ...] = tuple(_FUNCTION_NAMES.split())
+FUNCTIONS: tuple[str, ...] = (*_FUNCTION_NAMES.split(), *REGION_FUNCTIONS)
 
 _ALLOWED = {cls: frozenset(args.split()) for cls, args in (_NODES | _FUNCTIONS).items()}
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from federation.model.catalog import FederationCatalog
     from federation.model.logical import ColumnDef, TableDef
     from federation.model.position import SchemaId
-    from federation.planner.plan import Fragment, LiteralTable, Missing, OutputColumn, PlanOptions
+    from federation.planner.plan import Fragment, LiteralTable, Missing, OutputColumn, PairTable, PlanOptions
 
-__all__ = ["Arm", "Draft", "Relation"]
+__all__ = ["Arm", "Draft", "PairQuery", "Relation"]
 
 
 @attrs.frozen
@@ -56,6 +56,16 @@ class Relation:
 
 
 @attrs.define
+class PairQuery:
+    """A table of pairs to be made before the local statement runs, as trees; see `PairTable`."""
+
+    name: str
+    kind: str
+    left: exp.Expr
+    right: exp.Expr
+
+
+@attrs.define
 class Draft:
     """A statement under planning. Rules change it in place; nothing outside a call of `plan` sees it."""
 
@@ -69,6 +79,8 @@ class Draft:
     decisions: list[str] = attrs.field(factory=list)
     missing: list[Missing] = attrs.field(factory=list)
     literal_tables: dict[str, LiteralTable] = attrs.field(factory=dict)
+    pair_queries: list[PairQuery] = attrs.field(factory=list)
+    pair_tables: list[PairTable] = attrs.field(factory=list)
     local_sql: str = ""
 
     def decide(self, reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from sqlglot import parse_one
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def explain_text(plan: Plan) -> str:
         lines += [*_fragment_lines(fragment), ""]
     for literal in plan.literal_tables:
         lines += [f"table {literal.name}: {len(literal.rows)} rows known here", ""]
+    for pairs in plan.pair_tables:
+        what = "regions that overlap" if pairs.kind == "overlap" else "regions and the positions in them"
+        lines += [f"table {pairs.name}: pairs of {what}, of"]
+        lines += [*_indented(pairs.left_sql, "duckdb", "    "), "  and of"]
+        lines += [*_indented(pairs.right_sql, "duckdb", "    "), ""]
     lines += [
         "local statement",
         f"  gives {_columns(plan.columns)}",
@@ -94,6 +100,7 @@ def explain_json(plan: Plan) -> dict[str, Any]:
         "local_sql": plan.local_sql,
         "columns": columns(plan.columns),
         "literal_tables": [{"name": table.name, "rows": len(table.rows)} for table in plan.literal_tables],
+        "pair_tables": [attrs.asdict(pairs) for pairs in plan.pair_tables],
         "missing": [
             {
                 "site": missing.site,

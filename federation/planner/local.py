@@ -9,7 +9,7 @@ from sqlglot import exp
 from federation.model.logical import LogicalType
 from federation.planner.expand import identifier
 from federation.planner.fragments import unique_names
-from federation.planner.plan import OutputColumn
+from federation.planner.plan import OutputColumn, PairTable
 from federation.planner.sqltypes import logical_type, sql_type
 
 if TYPE_CHECKING:
@@ -78,8 +78,14 @@ def _common(left: LogicalType | None, right: LogicalType | None) -> LogicalType 
 
 
 def finish_local(draft: Draft) -> None:
-    """Rule: write the tree for DuckDB."""
-    tree = draft.tree
+    """Rule: write the tree for DuckDB, and the queries of the pair tables."""
+    draft.local_sql = _duckdb_sql(draft, draft.tree)
+    for pairs in draft.pair_queries:
+        left, right = _duckdb_sql(draft, pairs.left), _duckdb_sql(draft, pairs.right)
+        draft.pair_tables.append(PairTable(pairs.name, pairs.kind, left, right))
+
+
+def _duckdb_sql(draft: Draft, tree: exp.Expr) -> str:
     for node in list(tree.walk()):
         _adapt(draft, node)
     for select in tree.find_all(exp.Select):
@@ -90,7 +96,7 @@ def finish_local(draft: Draft) -> None:
         for value in values.expressions[0].expressions:
             if isinstance(value, exp.Literal) and value.is_int and not value.is_string:
                 value.replace(exp.Cast(this=value.copy(), to=sql_type(_L.INT64)))
-    draft.local_sql = tree.sql("duckdb", identify=True)
+    return tree.sql("duckdb", identify=True)
 
 
 def _fix_width(item: exp.Expr) -> None:

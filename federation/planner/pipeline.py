@@ -13,6 +13,8 @@ from federation.planner.local import finish_local, name_columns
 from federation.planner.parse import parse_statement
 from federation.planner.plan import Plan, PlanOptions
 from federation.planner.qualify import qualify_names
+from federation.planner.region_joins import join_regions
+from federation.planner.regions import check_region_functions, fold_region_functions
 from federation.planner.resolve import resolve_tables
 from federation.planner.routing import route_schemas
 from federation.planner.timespans import expand_timespan_functions
@@ -28,14 +30,17 @@ __all__ = ["RULES", "plan"]
 RULES: tuple[Callable[[Draft], None], ...] = (
     parse_statement,
     expand_timespan_functions,
+    check_region_functions,
     resolve_tables,
     qualify_names,
     check_grouping,
     type_literals,
+    fold_region_functions,
     name_columns,
     inline_ctes,
     route_schemas,
     cut_fragments,
+    join_regions,
     finish_local,
 )
 
@@ -57,4 +62,5 @@ def plan(sql: str, catalog: FederationCatalog, options: PlanOptions | None = Non
         decisions=tuple(draft.decisions),
         missing=tuple(draft.missing),
         literal_tables=tuple(draft.literal_tables.values()),
+        pair_tables=tuple(draft.pair_tables),
     )

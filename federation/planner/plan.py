@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from federation.model.logical import LogicalType
     from federation.model.position import SchemaId
 
-__all__ = ["Fragment", "LiteralTable", "Missing", "OutputColumn", "Plan", "PlanOptions", "Source"]
+__all__ = ["Fragment", "LiteralTable", "Missing", "OutputColumn", "PairTable", "Plan", "PlanOptions", "Source"]
 
 
 @attrs.frozen
@@ -80,6 +80,22 @@ class LiteralTable:
 
 
 @attrs.frozen
+class PairTable:
+    """Pairs that the executor finds before it runs the local statement, and loads under ``name``.
+
+    ``left_sql`` gives distinct regions, in one column. For ``kind`` ``"overlap"`` so does ``right_sql``, and the
+    table has columns ``l`` and ``r``: the regions that overlap. For ``"contain"`` it gives right ascension and
+    declination in degrees, and the table has ``l``, ``ra`` and ``dec``: the positions that each region contains.
+    The statements may read pair tables made before.
+    """
+
+    name: str
+    kind: str
+    left_sql: str
+    right_sql: str
+
+
+@attrs.frozen
 class Missing:
     """Part of the federation that a partial answer lacks; ``schema`` is None where not even its schemas are known."""
 
@@ -103,3 +119,4 @@ class Plan:
     decisions: tuple[str, ...]
     missing: tuple[Missing, ...] = ()
     literal_tables: tuple[LiteralTable, ...] = ()
+    pair_tables: tuple[PairTable, ...] = ()

@@ -9,6 +9,7 @@ from sqlglot.dialects.postgres import Postgres
 from sqlglot.optimizer.annotate_types import annotate_types
 
 from federation.model.logical import LogicalType
+from federation.planner.region_signatures import REGION_FUNCTIONS
 
 if TYPE_CHECKING:
     from sqlglot.optimizer.annotate_types import TypeAnnotator
@@ -61,6 +62,11 @@ def _annotate_difference(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
     return annotator._annotate_binary(node)  # type: ignore[type-var]
 
 
+def _annotate_function(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
+    signature = REGION_FUNCTIONS.get(node.name.lower())
+    return annotator._set_type(node, SQL_TYPES[signature.returns] if signature else _T.UNKNOWN)
+
+
 #: what sqlglot leaves without a type, or gives that of an operand
 _METADATA = {
     **Postgres.EXPRESSION_METADATA,
@@ -71,6 +77,7 @@ _METADATA = {
     exp.Atan2: {"returns": _T.DOUBLE},
     exp.Trunc: {"annotator": lambda annotator, node: annotator._annotate_by_args(node, "this")},
     exp.Sub: {"annotator": _annotate_difference},
+    exp.Anonymous: {"annotator": _annotate_function},
 }
 
 

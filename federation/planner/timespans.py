@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from federation.model.logical import LogicalType
+from federation.planner.dialect import function_name
 from federation.planner.sqltypes import sql_type
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ __all__ = ["expand_timespan_functions"]
 def expand_timespan_functions(draft: Draft) -> None:
     """Rule: rewrite each call; a NULL bound is unbounded, and an empty timespan overlaps nothing."""
     for call in list(draft.tree.find_all(exp.Anonymous)):
+        if function_name(call) != "timespan_overlaps":
+            continue
         if len(call.expressions) != 4:
             raise draft.error(
                 f"timespan_overlaps takes 4 arguments, not {len(call.expressions)}",

@@ -24,7 +24,7 @@ VIRTUAL_TABLES: dict[str, tuple[ColumnDef, ...]] = {
         ColumnDef("name", _L.STRING, nullable=False, doc="name of the logical table"),
         ColumnDef("schema", _L.STRING, nullable=False, doc="schema it is in"),
         ColumnDef("owner", _L.STRING, nullable=False, doc="site that owns the schema"),
-        ColumnDef("kind", _L.STRING, nullable=False, doc="dimension, dataset_type or system"),
+        ColumnDef("kind", _L.STRING, nullable=False, doc="dimension, dataset_type, system or user"),
         ColumnDef("rows", _L.INT64, doc="rows in the copy nearest to here; NULL: not counted"),
         ColumnDef("columns", _L.INT64, nullable=False, doc="how many columns it has"),
         ColumnDef("held_by", _L.STRING, nullable=False, doc="sites that hold a copy, nearest first"),
@@ -42,6 +42,7 @@ VIRTUAL_TABLES: dict[str, tuple[ColumnDef, ...]] = {
         ColumnDef("nullable", _L.BOOL, nullable=False, doc="whether it may be NULL"),
         ColumnDef("is_key", _L.BOOL, nullable=False, doc="whether it is part of the key"),
         ColumnDef("unit", _L.STRING, nullable=False, doc="unit of its values"),
+        ColumnDef("ucd", _L.STRING, nullable=False, doc="UCD (IVOA) of its values; empty: none"),
         ColumnDef("doc", _L.STRING, nullable=False, doc="what it is"),
     ),
     "sites": (
@@ -101,6 +102,7 @@ def _columns(catalog: FederationCatalog) -> list[tuple[object, ...]]:
             column.nullable,
             column.name in table.key,
             column.unit,
+            column.ucd,
             column.doc,
         )
         for schema in catalog.schemas

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import uuid
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from federation.errors import ConflictError
+from federation.errors import ConflictError, UserError
+from federation.registry.conflicts import Conflict, conflict_id, note_conflicts
+from federation.registry.views import views
 
 if TYPE_CHECKING:
-    import uuid
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from federation.registry.transaction import Transaction
 
-__all__ = ["Artifact", "record"]
+__all__ = ["Artifact", "OnConflict", "differ", "record", "record_columns"]
+
+#: what becomes of a content other than the recorded one
+OnConflict = Literal["refuse", "record", "ignore"]
+_COLUMNS = ("dataset_id", "uri", "size_bytes", "checksum", "formatter")
+#: (uri, size_bytes, checksum, formatter)
+_File = tuple[str, int | None, str | None, str | None]
 
 
 @attrs.frozen
@@ -28,42 +36,126 @@ class Artifact:
     formatter: str | None = None
 
 
-def record(tx: Transaction, artifacts: Sequence[Artifact]) -> int:
+def differ(one: str, other: str, size_bytes: int | None = None, other_size: int | None = None) -> bool:
+    """Whether checksums (``algorithm:hex``), or sizes where the algorithms are two, show two contents.
+
+    >>> differ("sha256:ab", "sha256:AB"), differ("md5:ab", "sha256:cd"), differ("md5:ab", "sha256:cd", 1, 2)
+    (False, False, True)
+    """
+    algorithm, _, digits = one.partition(":")
+    other_algorithm, _, other_digits = other.partition(":")
+    if algorithm == other_algorithm:
+        return digits.lower() != other_digits.lower()
+    return size_bytes is not None and other_size is not None and size_bytes != other_size
+
+
+def record(tx: Transaction, artifacts: Sequence[Artifact], *, on_conflict: OnConflict = "refuse") -> int:
     """Record files at this site; returns how many rows changed.
 
-    One that was not present may become present; `ConflictError` when the content differs from what is recorded here
-    or elsewhere for the dataset.
+    One that was not present may become present. Where the content differs from what is recorded here or elsewhere for
+    the dataset: `ConflictError`, or with ``record`` a conflict is noted, and with ``record`` and ``ignore`` what is
+    recorded stays.
     """
-    site = tx.registry.site
-    ids = [(artifact.dataset_id,) for artifact in artifacts]
-    there = {
-        row["dataset_id"]: row for row in tx.select("artifact", ("dataset_id",), ids) if row["site"] == site
+    columns: dict[str, list[Any]] = {
+        name: [getattr(artifact, name) for artifact in artifacts] for name in _COLUMNS
     }
-    checksums = {
-        row["dataset_id"]: row["checksum"]
-        for row in tx.known("artifact", ("dataset_id",), ids).values()
-        if row["checksum"]
+    return record_columns(tx, columns, on_conflict=on_conflict)
+
+
+def record_columns(
+    tx: Transaction, columns: Mapping[str, Sequence[Any]], *, on_conflict: OnConflict = "refuse"
+) -> int:
+    """`record` from one sequence a column, named as the fields of `Artifact`; a dataset id may be its 16 bytes."""
+    if on_conflict not in ("refuse", "record", "ignore"):
+        raise UserError(f"on_conflict={on_conflict!r} is unknown", hint="refuse, record or ignore")
+    ids = [i if isinstance(i, uuid.UUID) else uuid.UUID(bytes=i) for i in columns["dataset_id"]]
+    there, known = _recorded(tx, ids, columns["checksum"])
+    chosen: dict[uuid.UUID, _File] = {}
+    conflicts: list[tuple[uuid.UUID, _File, str]] = []
+    files: Iterator[_File] = zip(*(columns[name] for name in _COLUMNS[1:]), strict=True)
+    for dataset_id, file in zip(ids, files, strict=True):
+        uri, size_bytes, checksum, _ = file
+        if checksum is not None:
+            old = known.setdefault(dataset_id, (checksum, size_bytes))
+            if old[0] != checksum and differ(old[0], checksum, old[1], size_bytes):
+                if on_conflict == "refuse":
+                    raise ConflictError(
+                        f"dataset {dataset_id}: {uri} has checksum {checksum}, recorded is {old[0]}",
+                        hint="one identity has one content; register the other content as a new dataset",
+                    )
+                conflicts.append((dataset_id, file, old[0]))
+                continue
+        row = there.get(dataset_id)
+        if row is None or not ((row[4] and checksum is None) or row[:4] == file):
+            chosen[dataset_id] = file
+    if conflicts and on_conflict == "record":
+        _note(tx, conflicts)
+    _put(tx, chosen, fresh=chosen.keys().isdisjoint(there))
+    return len(chosen)
+
+
+def _recorded(
+    tx: Transaction, ids: Sequence[uuid.UUID], checksums: Sequence[str | None]
+) -> tuple[dict[uuid.UUID, tuple[Any, ...]], dict[uuid.UUID, tuple[str, int | None]]]:
+    """This site's rows (uri, size, checksum, formatter, present), and (checksum, size) known here or elsewhere."""
+    there: dict[uuid.UUID, tuple[Any, ...]] = {}
+    known: dict[uuid.UUID, tuple[str, int | None]] = {}
+    keys = [(i,) for i in dict.fromkeys(ids)]
+    names = ("dataset_id", "site", *_COLUMNS[1:], "present")
+    for view in views(tx) if keys else ():
+        for dataset_id, site, *row in view.rows("artifact", ("dataset_id",), keys, names):
+            if view.held == tx.held and site == tx.registry.site:
+                there[dataset_id] = tuple(row)
+            if row[2] is not None:
+                known.setdefault(dataset_id, (row[2], row[1]))
+        keys = [
+            (i,)
+            for i, checksum in zip(ids, checksums, strict=True)
+            if checksum is not None and i not in known
+        ]
+        if not keys:
+            break
+    return there, known
+
+
+def _put(tx: Transaction, files: Mapping[uuid.UUID, _File], *, fresh: bool) -> None:
+    if not files:
+        return
+    uris, sizes, checksums, formatters = zip(*files.values(), strict=True)
+    columns: dict[str, Sequence[Any]] = {
+        "dataset_id": list(files),
+        "site": [tx.registry.site] * len(files),
+        "uri": uris,
+        "size_bytes": sizes,
+        "checksum": checksums,
+        "formatter": formatters,
+        "present": [checksum is not None for checksum in checksums],
     }
-    rows = []
-    for artifact in artifacts:
-        known = checksums.get(artifact.dataset_id)
-        if known is not None and artifact.checksum is not None and known != artifact.checksum:
-            raise ConflictError(
-                f"dataset {artifact.dataset_id}: {artifact.uri} has checksum {artifact.checksum}, recorded is {known}",
-                hint="one identity has one content; register the other content as a new dataset",
+    tx.put_columns("artifact", columns, fresh=fresh)
+
+
+def _note(tx: Transaction, conflicts: Sequence[tuple[uuid.UUID, _File, str]]) -> None:
+    said: dict[uuid.UUID, tuple[str, str]] = {}
+    keys = {(dataset_id,) for dataset_id, _, _ in conflicts}
+    for view in views(tx):
+        names = ("dataset_id", "dataset_type", "run")
+        for dataset_id, dataset_type, run in view.rows("dataset", ("dataset_id",), keys, names):
+            said.setdefault(dataset_id, (dataset_type, run))
+    noticed = tx.registry.clock()
+    note_conflicts(
+        tx,
+        [
+            Conflict(
+                conflict_id(dataset_id, "checksum", recorded, str(file[2])),
+                dataset_id,
+                *said.get(dataset_id, ("", "")),
+                "checksum",
+                recorded,
+                str(file[2]),
+                file[0],
+                tx.registry.site,
+                noticed,
             )
-        row = {
-            "dataset_id": artifact.dataset_id,
-            "site": site,
-            "uri": artifact.uri,
-            "size_bytes": artifact.size_bytes,
-            "checksum": artifact.checksum,
-            "formatter": artifact.formatter,
-            "present": artifact.checksum is not None,
-        }
-        old = there.get(artifact.dataset_id)
-        if old is not None and ((old["present"] and not row["present"]) or old == row):
-            continue
-        rows.append(row)
-    tx.put("artifact", rows)
-    return len(rows)
+            for dataset_id, file, recorded in conflicts
+        ],
+    )

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from federation.changelog import log_state
+from federation.errors import NotFoundError
 from federation.model.catalog import SchemaCatalog, SiteCatalog, TableStats
 from federation.model.logical import LogicalType
+from federation.registry.marks import read_marks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from federation.model.logical import TableDef
     from federation.model.position import SchemaId
+    from federation.registry.marks import Mark
     from federation.registry.registry import Registry
     from federation.registry.schemas import HeldSchema
 
@@ -39,9 +41,7 @@ class CatalogSource:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._counted: dict[
-            str, tuple[tuple[str, int, bytes, int], tuple[TableDef, ...], dict[str, TableStats]]
-        ] = {}
+        self._counted: dict[str, tuple[Mark, tuple[TableDef, ...], dict[str, TableStats]]] = {}
 
     def catalog(
         self,
@@ -49,36 +49,51 @@ class CatalogSource:
         heads: Mapping[SchemaId, int] | None = None,
     ) -> SiteCatalog:
         """The catalog now; ``staleness_s`` and ``heads`` of the replicas come from their followers."""
-        schemas = tuple(self._schema(held, staleness_s or {}, heads or {}) for held in self._registry.held())
-        text = repr([(s.schema, s.epoch, s.lsn, s.staleness_s, sorted(s.stats.items())) for s in schemas])
-        return SiteCatalog(
-            self._registry.site, hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), schemas
+        found = tuple(
+            one
+            for held in self._registry.held()
+            if (one := self._unless_dropped(held, staleness_s or {}, heads or {})) is not None
         )
+        # a mark stands for all rows, those that declare tables among them
+        text = repr([(schema.schema, schema.staleness_s, schema.head_lsn, mark) for schema, mark in found])
+        return SiteCatalog(
+            self._registry.site,
+            hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
+            tuple(schema for schema, _ in found),
+        )
+
+    def _unless_dropped(
+        self, held: HeldSchema, staleness_s: Mapping[SchemaId, float | None], heads: Mapping[SchemaId, int]
+    ) -> tuple[SchemaCatalog, Mark] | None:
+        """The schema with its mark, or None where it went while it was looked at."""
+        try:
+            return self._schema(held, staleness_s, heads)
+        except NotFoundError:
+            if held in self._registry.held():
+                raise
+            return None
 
     def _schema(
         self, held: HeldSchema, staleness_s: Mapping[SchemaId, float | None], heads: Mapping[SchemaId, int]
-    ) -> SchemaCatalog:
+    ) -> tuple[SchemaCatalog, Mark]:
         registry = self._registry
         with registry.database.read((held.physical,)) as connection:
-            state = log_state(connection, held.physical)
-            # PostgreSQL: rows are visible before their entry has a number
-            log = sa.table("change_log", sa.column("entry_id"), schema=held.physical)
-            last = connection.execute(sa.select(sa.func.max(log.c.entry_id))).scalar() or 0
-            mark = (state.epoch, state.lsn, state.chain, last)
+            (mark,) = read_marks(connection, (held.physical,))
             counted = self._counted.get(held.physical)
             if counted is None or counted[0] != mark:
                 tables = tuple(registry.tables_in(connection, held.physical).values())
                 counted = (mark, tables, self._count(connection, held, tables))
                 self._counted[held.physical] = counted
-        return SchemaCatalog(
+        schema = SchemaCatalog(
             held.schema,
-            state.epoch,
-            state.lsn,
-            state.lsn if held.owned else max(heads.get(held.schema, state.lsn), state.lsn),
+            mark.epoch,
+            mark.lsn,
+            mark.lsn if held.owned else max(heads.get(held.schema, mark.lsn), mark.lsn),
             0.0 if held.owned else _whole_seconds(staleness_s.get(held.schema)),
             counted[1],
             counted[2],
         )
+        return schema, mark
 
     def _count(
         self, connection: sa.Connection, held: HeldSchema, tables: tuple[TableDef, ...]

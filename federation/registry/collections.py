@@ -1,30 +1,65 @@
-"""Collections: registering, tagging, certifying."""
+"""Collections: registering and removing them; `chains`, `tags` and `calibrations` say what is in them."""
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any
 
-from federation.errors import ConflictError, NotFoundError, UserError
+import sqlalchemy as sa
+
+from federation.errors import ConflictError, NotFoundError
 from federation.model.collection import CollectionType
-from federation.model.dataset import DATASET_ID_NAMESPACE
-from federation.model.timespan import Timespan
+from federation.registry import summaries
+from federation.registry.calibrations import (
+    Validity,
+    certify,
+    certify_ranges,
+    decertify,
+    valid_at,
+)
+from federation.registry.chains import (
+    extend_chain,
+    parents_of,
+    prepend_to_chain,
+    redefine_chain,
+    remove_from_chain,
+    set_children,
+)
+from federation.registry.members import find_collection
+from federation.registry.removal import remove_datasets
+from federation.registry.tags import tag, untag
+from federation.registry.views import views
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Sequence
 
     from federation.model.collection import Collection
-    from federation.registry.transaction import Row, Transaction
+    from federation.registry.transaction import Transaction
 
-__all__ = ["certify", "register", "tag"]
+__all__ = [
+    "Validity",
+    "certify",
+    "certify_ranges",
+    "decertify",
+    "extend_chain",
+    "prepend_to_chain",
+    "redefine_chain",
+    "register",
+    "remove_collection",
+    "remove_from_chain",
+    "tag",
+    "untag",
+    "valid_at",
+]
 
 
 def register(tx: Transaction, collection: Collection) -> bool:
     """Register a collection in the transaction's schema; True when anything changed.
 
-    Children of a CHAINED collection may live at other sites. `ConflictError` when the name has another type here.
+    What the collection leaves open (doc, host, bounds of the timespan) stays as it was registered before. Children of
+    a CHAINED collection may live at other sites. `ConflictError` when the name has another type here.
     """
-    row = {
+    row: dict[str, Any] = {
         "name": collection.name,
         "type": collection.type.value,
         "doc": collection.doc,
@@ -38,133 +73,84 @@ def register(tx: Transaction, collection: Collection) -> bool:
             f"collection {collection.name!r} is {found[0]['type']} in {tx.held.schema}, not {row['type']}",
             hint="use another name",
         )
+    if found:
+        row = {name: found[0][name] if value is None else value for name, value in row.items()}
     changed = not found or found[0] != row
     if changed:
         tx.put("collection", [row])
+    if not found:
+        summaries.start(tx, collection.name)
     if collection.type is CollectionType.CHAINED:
-        changed |= _set_chain(tx, collection)
+        changed |= set_children(tx, collection.name, collection.children)
     return changed
 
 
-def _set_chain(tx: Transaction, collection: Collection) -> bool:
-    _check_acyclic(tx, collection)
-    there = tx.select("collection_chain", ("parent",), [(collection.name,)])
-    rows = [
-        {"parent": collection.name, "position": position, "child": child}
-        for position, child in enumerate(collection.children)
-    ]
-    old = {row["position"]: row["child"] for row in there}
-    if old == {row["position"]: row["child"] for row in rows}:
-        return False
-    tx.delete("collection_chain", [row for row in there if row["position"] >= len(rows)])
-    tx.put("collection_chain", rows)
-    return True
+def remove_collection(tx: Transaction, name: str, *, unchain: bool = False, purge: bool = False) -> int:
+    """Remove a collection of the transaction's schema; returns how many datasets went with it.
 
-
-def _check_acyclic(tx: Transaction, collection: Collection) -> None:
-    seen: set[str] = set()
-    todo = set(collection.children)
-    while todo:
-        if collection.name in todo:
-            raise UserError(
-                f"chain {collection.name!r} would contain itself",
-                hint="leave out the child that leads back to it",
-            )
-        seen |= todo
-        todo = {
-            row["child"] for row in tx.select("collection_chain", ("parent",), [(name,) for name in todo])
-        } - seen
-
-
-def _members(
-    tx: Transaction, name: str, type_: CollectionType, ids: Sequence[uuid.UUID]
-) -> dict[uuid.UUID, Row]:
-    found = tx.known("collection", ("name",), [(name,)])
-    if not found:
-        raise NotFoundError(f"no collection {name!r} at {tx.registry.site}", hint="register it first")
-    if found[(name,)]["type"] != type_.value:
-        raise UserError(
-            f"collection {name!r} is {found[(name,)]['type']}, not {type_.value}",
-            hint="use another collection",
-        )
-    known: dict[uuid.UUID, Row] = {
-        key[0]: row for key, row in tx.known("dataset", ("dataset_id",), [(i,) for i in ids]).items()
-    }
-    missing = [i for i in ids if i not in known]
-    if missing:
-        raise NotFoundError(
-            f"dataset {missing[0]} is not known at {tx.registry.site}",
-            hint="register it, or follow the site that has it",
-        )
-    return known
-
-
-def tag(tx: Transaction, name: str, ids: Sequence[uuid.UUID]) -> int:
-    """Put datasets into a TAGGED collection; returns how many were not in it."""
-    known = _members(tx, name, CollectionType.TAGGED, ids)
-    there = {row["dataset_id"] for row in tx.select("collection_member", ("collection",), [(name,)])}
-    fresh = [i for i in dict.fromkeys(ids) if i not in there]
-    tx.put(
-        "collection_member",
-        [{"collection": name, "dataset_id": i, "dataset_type": known[i]["dataset_type"]} for i in fresh],
-    )
-    return len(fresh)
-
-
-def certify(tx: Transaction, name: str, timespan: Timespan, ids: Sequence[uuid.UUID]) -> int:
-    """Declare calibrations valid for a timespan in a CALIBRATION collection; returns how many ranges were new.
-
-    `ConflictError` when another dataset of the same type and data ID is valid in a part of it.
+    Removing a TAGGED or CALIBRATION collection removes its tags or validity ranges, not the datasets. `ConflictError`,
+    with nothing changed, while a chain leads to it unless ``unchain`` (which takes it out of this schema's chains; in
+    others' it stays as a name that finds nothing), and while a RUN holds datasets unless ``purge``: they are removed
+    with all that this schema says of them, files excepted. One that another schema has tagged or certified is never
+    removed.
     """
-    known = _members(tx, name, CollectionType.CALIBRATION, ids)
-    there = tx.select("calibration", ("collection",), [(name,)])
-    present = {row["validity_id"] for row in there}
-    fresh: list[dict[str, Any]] = []
-    for i in dict.fromkeys(ids):
-        # named by what it says, so that the same certification twice is one
-        validity = uuid.uuid5(DATASET_ID_NAMESPACE, f"validity={name},{i},{timespan.begin},{timespan.end}")
-        if validity not in present:
-            fresh.append(
-                {
-                    "collection": name,
-                    "dataset_id": i,
-                    "dataset_type": known[i]["dataset_type"],
-                    "timespan_begin": timespan.begin,
-                    "timespan_end": timespan.end,
-                    "validity_id": validity,
-                }
-            )
-    _check_overlaps(tx, name, there, fresh)
-    tx.put("calibration", fresh)
-    return len(fresh)
+    rows = tx.select("collection", ("name",), [(name,)])
+    if not rows:
+        found = find_collection(tx, name)
+        where = f"; it belongs to {found[0].schema}" if found else ""
+        raise NotFoundError(
+            f"no collection {name!r} in {tx.held.schema}{where}", hint="only its owner removes a collection"
+        )
+    parents = parents_of(tx, name)
+    if parents and not unchain:
+        schema, parent = parents[0]
+        raise ConflictError(
+            f"collection {name!r} is a child of {parent!r} in {schema}"
+            + (f" (and of {len(parents) - 1} more)" if len(parents) > 1 else ""),
+            hint="take it out of the chain first, or ask for that too",
+        )
+    ids = _ids_in(tx, name) if rows[0]["type"] == CollectionType.RUN.value else []
+    if ids and not purge:
+        raise ConflictError(
+            f"RUN {name!r} holds {len(ids)} datasets", hint="ask for them to be removed too, or keep it"
+        )
+    _check_unused_elsewhere(tx, name, ids)
+    for schema, parent in parents:
+        if schema == str(tx.held.schema):
+            remove_from_chain(tx, parent, [name])
+    by_type: dict[str, list[uuid.UUID]] = {}
+    for dataset_id, dataset_type in ids:
+        by_type.setdefault(dataset_type, []).append(dataset_id)
+    for dataset_type, some in by_type.items():
+        remove_datasets(tx, dataset_type, some)
+    for table, column in (
+        ("collection_member", "collection"),
+        ("calibration", "collection"),
+        ("collection_summary", "collection"),
+        ("collection_chain", "parent"),
+    ):
+        tx.delete(table, tx.select(table, (column,), [(name,)]))
+    tx.delete("collection", [{"name": name}])
+    summaries.forget(tx, name)
+    return len(ids)
 
 
-def _check_overlaps(tx: Transaction, name: str, there: Sequence[Row], fresh: Sequence[Row]) -> None:
-    types = {row["dataset_type"] for row in fresh}
-    new = {row["validity_id"] for row in fresh}
-    for dataset_type in types:
-        rows = [row for row in (*there, *fresh) if row["dataset_type"] == dataset_type]
-        data_ids = _data_ids(tx, dataset_type, {row["dataset_id"] for row in rows})
-        by_data_id: dict[Any, list[Row]] = {}
-        for row in rows:
-            by_data_id.setdefault(data_ids.get(row["dataset_id"]), []).append(row)
-        for data_id, ranges in by_data_id.items():
-            spans = [(Timespan(r["timespan_begin"], r["timespan_end"]), r) for r in ranges]
-            for number, (span, row) in enumerate(spans):
-                if row["validity_id"] not in new:
-                    continue  # checked when it was certified; the new ones come last
-                for other, other_row in spans[:number]:
-                    if span.overlaps(other):
-                        raise ConflictError(
-                            f"{name}: {dataset_type} {data_id} would have two valid datasets: {row['dataset_id']} "
-                            f"in {span} and {other_row['dataset_id']} in {other}",
-                            hint="certify for a timespan that is free, or decertify the other first",
-                        )
+def _ids_in(tx: Transaction, run: str) -> list[tuple[uuid.UUID, str]]:
+    table = tx.physical("dataset")
+    chosen = sa.select(table.c.dataset_id, table.c.dataset_type).where(table.c.run == run)
+    return [(row.dataset_id, row.dataset_type) for row in tx.connection.execute(chosen)]
 
 
-def _data_ids(tx: Transaction, dataset_type: str, ids: set[uuid.UUID]) -> dict[uuid.UUID, Any]:
-    # the type may be declared in another schema that this registry holds
-    declared = tx.known("dataset_type", ("name",), [(dataset_type,)])[(dataset_type,)]["dimensions"]
-    dimensions = tx.registry.universe.group(declared.split(",") if declared else ()).required
-    found = tx.known(dataset_type, ("dataset_id",), [(i,) for i in ids])
-    return {key[0]: tuple(f"{n}={row[n]!r}" for n in dimensions) for key, row in found.items()}
+def _check_unused_elsewhere(tx: Transaction, name: str, ids: Sequence[tuple[uuid.UUID, str]]) -> None:
+    keys = [(dataset_id,) for dataset_id, _ in ids]
+    for view in views(tx) if keys else ():
+        if view.held == tx.held:
+            continue
+        for table in ("collection_member", "calibration"):
+            for dataset_id, collection in view.rows(
+                table, ("dataset_id",), keys, ("dataset_id", "collection")
+            ):
+                raise ConflictError(
+                    f"dataset {dataset_id} of RUN {name!r} is in {collection!r} of {view.held.schema}",
+                    hint="untag or decertify it there first",
+                )

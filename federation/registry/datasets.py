@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from federation.errors import ConflictError, NotFoundError, UserError
 from federation.model.data_id import DataId
-from federation.model.dataset import DatasetRef, deterministic_id
+from federation.model.dataset import DatasetRef, DatasetType, deterministic_id
+from federation.registry import summaries
+from federation.registry.columns import check_values, columns_of
+from federation.registry.expansion import expand
+from federation.registry.keyed import has_none_in_range
+from federation.registry.removal import remove_datasets
+from federation.registry.transaction import select_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from federation.model.dimension import DimensionGroup
     from federation.model.logical import TableDef
+    from federation.registry.columns import Rows
     from federation.registry.transaction import Transaction
 
-__all__ = ["Inserted", "NewDataset", "insert_datasets"]
+__all__ = ["Inserted", "InsertedMany", "NewDataset", "OnConflict", "insert_datasets", "insert_many"]
+
+#: what becomes of a dataset when its RUN holds another one of its type for its data ID
+OnConflict = Literal["refuse", "ignore", "replace"]
 
 
 @attrs.frozen
@@ -42,199 +50,345 @@ class Inserted:
     new: frozenset[uuid.UUID]
 
 
-def insert_datasets(tx: Transaction, datasets: Sequence[NewDataset]) -> Inserted:
-    """Register datasets; one that is there already, the same in every respect, is left alone.
+@attrs.frozen
+class InsertedMany:
+    """Datasets of one type and RUN in the order they were given: ids of 16 bytes, and which were not there before."""
 
-    `NotFoundError` for an undeclared dataset type or an unknown run; `UserError` for a data ID that is incomplete or
-    names unknown records; `ConflictError` for an id or a (run, data ID) that stands for something else.
-    """
-    _check_runs(tx, {dataset.run for dataset in datasets})
-    refs: dict[int, DatasetRef] = {}
-    new: set[uuid.UUID] = set()
-    by_type: dict[str, list[int]] = {}
-    for number, dataset in enumerate(datasets):
-        by_type.setdefault(dataset.dataset_type, []).append(number)
-    for name, numbers in by_type.items():
-        chosen = [datasets[number] for number in numbers]
-        type_refs = _refs(tx, name, chosen)
-        refs.update(zip(numbers, type_refs, strict=True))
-        new |= _insert_type(tx, name, chosen, type_refs)
-    return Inserted(tuple(refs[number] for number in range(len(datasets))), frozenset(new))
+    dataset_type: str
+    run: str
+    dimensions: tuple[str, ...]
+    keys: Sequence[tuple[Any, ...]] = attrs.field(repr=False)
+    ids: Sequence[bytes] = attrs.field(repr=False)
+    new: Sequence[bool] = attrs.field(repr=False)
 
+    @property
+    def new_count(self) -> int:
+        return sum(self.new)
 
-def _check_runs(tx: Transaction, runs: set[str]) -> None:
-    found = {row["name"]: row["type"] for row in tx.select("collection", ("name",), [(run,) for run in runs])}
-    for run in sorted(runs):
-        if found.get(run) != "RUN":
-            what = f"is {found[run]}" if run in found else "is not registered"
-            raise NotFoundError(
-                f"RUN collection {run!r} {what} in {tx.held.schema}", hint="register the RUN first"
+    def refs(self) -> Iterator[DatasetRef]:
+        """The datasets as objects, made one by one."""
+        for identity, key in zip(self.ids, self.keys, strict=True):
+            yield DatasetRef(
+                uuid.UUID(bytes=identity), self.dataset_type, DataId(self.dimensions, key), self.run
             )
 
 
-def _table(tx: Transaction, name: str) -> tuple[TableDef, DimensionGroup]:
+def insert_datasets(
+    tx: Transaction, datasets: Sequence[NewDataset], *, on_conflict: OnConflict = "refuse"
+) -> Inserted:
+    """`insert_many` for datasets of any types and RUNs."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for number, dataset in enumerate(datasets):
+        kind = (dataset.dataset_type, dataset.run, dataset.once, dataset.id is None)
+        groups.setdefault(kind, []).append(number)
+    refs: dict[int, DatasetRef] = {}
+    new: set[uuid.UUID] = set()
+    for (name, run, once, is_nameless), numbers in groups.items():
+        chosen = [datasets[number] for number in numbers]
+        done = insert_many(
+            tx,
+            name,
+            run,
+            [dataset.data_id for dataset in chosen],
+            ids=None if is_nameless else [dataset.id for dataset in chosen if dataset.id is not None],
+            once=once,
+            metadata=[dataset.metadata for dataset in chosen],
+            on_conflict=on_conflict,
+        )
+        for number, ref, is_new in zip(numbers, done.refs(), done.new, strict=True):
+            refs[number] = ref
+            if is_new:
+                new.add(ref.id)
+    return Inserted(tuple(refs[number] for number in range(len(datasets))), frozenset(new))
+
+
+def insert_many(
+    tx: Transaction,
+    dataset_type: str,
+    run: str,
+    data_ids: Rows,
+    *,
+    ids: Sequence[uuid.UUID | bytes] | None = None,
+    once: bool = False,
+    metadata: Rows | None = None,
+    on_conflict: OnConflict = "refuse",
+) -> InsertedMany:
+    """Register datasets of one type in one RUN; one that is there already, the same in every respect, is left alone.
+
+    Without ``ids`` they get new ones, or with ``once`` those that their data IDs determine. ``metadata`` has values of
+    the type's metadata columns, a row for each dataset. ``on_conflict`` says what happens where the RUN holds another
+    dataset for a data ID: ``refuse`` raises, ``ignore`` leaves it, ``replace`` removes it with all that this schema
+    says of it.
+
+    `NotFoundError` for an undeclared dataset type or an unknown run; `UserError` for a data ID that is incomplete or
+    names unknown records; `ConflictError` for an id that stands for something else, whatever ``on_conflict`` says.
+    """
+    batch = _Batch.prepare(tx, dataset_type, run, data_ids, ids, once, metadata)
+    if not batch.keys:
+        return batch.result([], [])
+    there = batch.there(tx)
+    if batch.ids is not None:
+        batch.check_identities(tx)
+    if not there and isinstance(batch.firsts, range):
+        named = batch.ids or tx.registry.new_ids(len(batch.keys))
+        batch.write(tx, range(len(named)), named)
+        return batch.result(named, [True] * len(named))
+    return _insert_some(tx, batch, there, on_conflict)
+
+
+def _insert_some(
+    tx: Transaction,
+    batch: _Batch,
+    there: Mapping[tuple[Any, ...], Mapping[str, Any]],
+    on_conflict: OnConflict,
+) -> InsertedMany:
+    """Insert what is new of a batch that says some things twice, or that are there."""
+    final: list[bytes | None] = list(batch.ids) if batch.ids is not None else [None] * len(batch.keys)
+    new = [True] * len(final)
+    replaced: list[uuid.UUID] = []
+    for number, first in enumerate(batch.firsts):
+        if first != number:  # said twice, the same way
+            new[number] = False
+            continue
+        known = there.get(batch.keys[number])
+        if known is None:
+            continue
+        old, wanted = known["dataset_id"], final[number]
+        if wanted == old.bytes:
+            batch.check_same(number, known)
+            new[number] = False
+        elif on_conflict == "ignore":
+            final[number], new[number] = old.bytes, False
+        elif on_conflict == "replace":
+            replaced.append(old)
+        else:
+            raise batch.conflict(number, old)
+    remove_datasets(tx, batch.table.name, replaced)
+    fresh = [number for number, is_new in enumerate(new) if is_new]
+    for number, identity in zip(fresh, tx.registry.new_ids(len(fresh)), strict=True):
+        if final[number] is None:
+            final[number] = identity
+    for number, first in enumerate(batch.firsts):
+        final[number] = final[first]
+    named = [identity for identity in final if identity is not None]
+    batch.write(tx, fresh, named)
+    return batch.result(named, new)
+
+
+@attrs.frozen
+class _Batch:
+    """Datasets of one type and RUN as checked columns; ``keys`` are their ``required`` values, row by row."""
+
+    table: TableDef
+    group: DimensionGroup
+    run: str
+    required: dict[str, list[Any]]
+    keys: list[tuple[Any, ...]]
+    ids: list[bytes] | None
+    #: place of the first dataset with the same data ID
+    firsts: Sequence[int]
+    implied: dict[str, Sequence[Any]]
+    metadata: dict[str, list[Any]]
+
+    @classmethod
+    def prepare(
+        cls,
+        tx: Transaction,
+        name: str,
+        run: str,
+        data_ids: Rows,
+        ids: Sequence[uuid.UUID | bytes] | None,
+        once: bool,
+        metadata: Rows | None,
+    ) -> _Batch:
+        """Check everything that one dataset says by itself, and expand the data IDs."""
+        universe = tx.registry.universe
+        declared = _declared(tx, name)
+        _check_run(tx, run)
+        table, group = tx.table(name), universe.group(declared.dimensions)
+        known = [element.name for element in universe.elements if element.is_dimension]
+        columns, count = columns_of(data_ids, known, f"a data ID of {name}")
+        for dimension in group.names:
+            columns[dimension] = check_values(
+                universe[dimension].key_type, columns[dimension], f"data ID value {dimension}"
+            )
+        _check_complete(group, columns)
+        required = {dimension: columns[dimension] for dimension in group.required}
+        keys = list(zip(*required.values(), strict=True))
+        keys = keys or [() for _ in range(count)]
+        fields = {field.name: field for field in declared.metadata}
+        said, rows = columns_of(
+            {} if metadata is None else metadata, fields, f"dataset type {name}, metadata"
+        )
+        if metadata is not None and rows != count and (rows or any(metadata)):
+            raise UserError(
+                f"{count} datasets of type {name} have {rows} rows of metadata", hint="give each one"
+            )
+        values = {
+            field: check_values(fields[field].type, column or [None] * count, f"{name} metadata {field}")
+            for field, column in said.items()
+        }
+        implied = expand(tx, group, columns, count)
+        identities = _identities(name, run, group, keys, ids, once)
+        batch = cls(table, group, run, required, keys, identities, range(count), implied, values)
+        if len(set(keys)) < count:
+            return attrs.evolve(batch, firsts=batch.find_firsts())
+        return batch
+
+    def find_firsts(self) -> list[int]:
+        """The first dataset for each data ID; `ConflictError` when a later one says anything else."""
+        firsts: dict[tuple[Any, ...], int] = {}
+        out = []
+        for number, key in enumerate(self.keys):
+            first = firsts.setdefault(key, number)
+            if first != number:
+                if self.ids is None or self.ids[first] != self.ids[number]:
+                    raise ConflictError(
+                        f"{self.text(number)} is given twice for {self.run}", hint="leave one out"
+                    )
+                self.check_same(number, {name: values[first] for name, values in self.metadata.items()})
+            out.append(first)
+        return out
+
+    def there(self, tx: Transaction) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """Rows of the RUN that have one of the data IDs."""
+        physical = tx.physical(self.table.name)
+        if has_none_in_range(tx.connection, physical, {"run": [self.run], **self.required}):
+            return {}
+        columns = ("run", *self.group.required)
+        wanted = [(self.run, *key) for key in self.keys]
+        rows = select_rows(tx.connection, physical, columns, wanted)
+        return {tuple(row[name] for name in self.group.required): row for row in rows}
+
+    def check_identities(self, tx: Transaction) -> None:
+        """An id that is known, here or elsewhere, or given twice, must stand for the same dataset."""
+        assert self.ids is not None
+        places: dict[bytes, int] = {}
+        for number, identity in enumerate(self.ids):
+            other = places.setdefault(identity, number)
+            if self.keys[other] != self.keys[number]:
+                raise ConflictError(
+                    f"dataset {uuid.UUID(bytes=identity)} is given twice, for {self.text(other)} and "
+                    f"{self.text(number)}",
+                    hint="an identity is never given twice; use a new id",
+                )
+        wanted = [(uuid.UUID(bytes=identity),) for identity in places]
+        name = self.table.name
+        known = tx.known("dataset", ("dataset_id",), wanted)
+        for (identity,), row in known.items():
+            if (row["dataset_type"], row["run"]) != (name, self.run):
+                raise ConflictError(
+                    f"dataset {identity} is a {row['dataset_type']} in {row['run']}, not a {name} in {self.run}",
+                    hint="an identity is never given twice; use a new id",
+                )
+        for (identity,), row in tx.known(name, ("dataset_id",), known).items():
+            self.check_same(places[identity.bytes], row)
+
+    def check_same(self, number: int, row: Mapping[str, Any]) -> None:
+        """What is known of a dataset must be what is said of it now."""
+        said = dict(zip(self.group.required, self.keys[number], strict=True))
+        said |= {name: values[number] for name, values in self.metadata.items() if values[number] is not None}
+        for column, value in said.items():
+            if column in row and row[column] != value:
+                identity = "" if self.ids is None else f"{uuid.UUID(bytes=self.ids[number])} "
+                raise ConflictError(
+                    f"dataset {identity}({self.table.name} in {self.run}) has {column}={row[column]!r}, not {value!r}",
+                    hint="an identity is never given twice; use a new id",
+                )
+
+    def conflict(self, number: int, old: uuid.UUID) -> ConflictError:
+        wanted = "a new one" if self.ids is None else str(uuid.UUID(bytes=self.ids[number]))
+        return ConflictError(
+            f"{self.table.name} run={self.run!r}, {self.text(number)} is dataset {old}, not {wanted}",
+            hint="a RUN holds one dataset of a type for a data ID; use another RUN, or ignore or replace it",
+        )
+
+    def text(self, number: int) -> str:
+        """A data ID, for messages."""
+        pairs = zip(self.group.required, self.keys[number], strict=True)
+        return ", ".join(f"{name}={value!r}" for name, value in pairs) or self.table.name
+
+    def write(self, tx: Transaction, fresh: Sequence[int], ids: Sequence[bytes]) -> None:
+        """Write the datasets at the places ``fresh``, none of which is there."""
+        if not fresh:
+            return
+        every = len(fresh) == len(self.keys)
+
+        def chosen(values: Sequence[Any]) -> Sequence[Any]:
+            return values if every else [values[number] for number in fresh]
+
+        count, name = len(fresh), self.table.name
+        dataset = {
+            "dataset_id": chosen(ids),
+            "dataset_type": [name] * count,
+            "run": [self.run] * count,
+            "ingest_date": [tx.registry.clock()] * count,
+        }
+        typed = {
+            **{field: chosen(values) for field, values in self.metadata.items()},
+            **{dimension: chosen(values) for dimension, values in self.implied.items()},
+            **{dimension: chosen(values) for dimension, values in self.required.items()},
+            "dataset_id": dataset["dataset_id"],
+            "run": dataset["run"],
+        }
+        tx.put_columns("dataset", dataset, fresh=True)
+        tx.put_columns(name, typed, fresh=True)
+        governors = {
+            dimension: set(values)
+            for dimension, values in typed.items()
+            if dimension in self.group.names and tx.registry.universe[dimension].governor
+        }
+        summaries.note(tx, self.run, name, governors)
+
+    def result(self, ids: Sequence[bytes], new: Sequence[bool]) -> InsertedMany:
+        return InsertedMany(self.table.name, self.run, self.group.required, self.keys, ids, new)
+
+
+def _declared(tx: Transaction, name: str) -> DatasetType:
     rows = tx.select("dataset_type", ("name",), [(name,)])
     if not rows:
         raise NotFoundError(
             f"dataset type {name!r} is not declared in {tx.held.schema}", hint="declare it first"
         )
-    return tx.table(name), tx.registry.universe.group(
-        rows[0]["dimensions"].split(",") if rows[0]["dimensions"] else ()
-    )
+    return DatasetType.from_row(rows[0])
 
 
-def _refs(tx: Transaction, name: str, datasets: Sequence[NewDataset]) -> list[DatasetRef]:
-    _, group = _table(tx, name)
-    refs = []
-    for dataset in datasets:
-        data_id = DataId.standardize(tx.registry.universe, group, dataset.data_id)
-        identity = dataset.id or (
-            deterministic_id(name, dataset.run, data_id) if dataset.once else tx.registry.new_id()
+def _check_run(tx: Transaction, run: str) -> None:
+    found = tx.select("collection", ("name",), [(run,)])
+    if not found or found[0]["type"] != "RUN":
+        what = f"is {found[0]['type']}" if found else "is not registered"
+        raise NotFoundError(
+            f"RUN collection {run!r} {what} in {tx.held.schema}", hint="register the RUN first"
         )
-        refs.append(DatasetRef(identity, name, data_id, dataset.run))
-    return refs
 
 
-def _insert_type(
-    tx: Transaction, name: str, datasets: Sequence[NewDataset], refs: Sequence[DatasetRef]
-) -> set[uuid.UUID]:
-    table, group = _table(tx, name)
-    _check_same(tx, refs)
-    _check_data_ids(tx, table, group, refs)
-    _check_said_before(tx, name, datasets, refs)
-    there = {
-        row["dataset_id"]: row for row in tx.select("dataset", ("dataset_id",), [(ref.id,) for ref in refs])
-    }
-    implied = _implied(tx, group, refs)
-    _check_implied(datasets, refs, implied)
-    known = set(table.stored_names) - {"dataset_id", "run", *group.names}
-    rows, typed = [], []
-    seen: set[uuid.UUID] = set()
-    now = tx.registry.clock()
-    for dataset, ref in zip(datasets, refs, strict=True):
-        if ref.id in there or ref.id in seen:
-            continue
-        unknown = set(dataset.metadata) - known
-        if unknown:
-            raise UserError(f"dataset type {name} has no metadata column {', '.join(sorted(unknown))}")
-        seen.add(ref.id)
-        rows.append({"dataset_id": ref.id, "dataset_type": name, "run": ref.run, "ingest_date": now})
-        typed.append(
-            {"dataset_id": ref.id, "run": ref.run, **ref.data_id, **implied[ref.data_id], **dataset.metadata}
+def _check_complete(group: DimensionGroup, columns: Mapping[str, Sequence[Any]]) -> None:
+    missing = [name for name in group.required if None in columns[name]]
+    if missing:
+        number = columns[missing[0]].index(None)
+        given = {name: values[number] for name, values in columns.items() if values[number] is not None}
+        lacking = [name for name in group.required if columns[name][number] is None]
+        raise UserError(
+            f"data ID {given} lacks {', '.join(lacking)}", hint="it needs " + ", ".join(group.required)
         )
-    tx.put("dataset", rows)
-    tx.put(name, typed)
-    return seen
 
 
-def _check_same(tx: Transaction, refs: Sequence[DatasetRef]) -> None:
-    """An id that is known, here or elsewhere, must stand for the same type and run."""
-    known = tx.known("dataset", ("dataset_id",), [(ref.id,) for ref in refs])
-    for ref in refs:
-        row = known.get((ref.id,))
-        if row is not None and (row["dataset_type"], row["run"]) != (ref.dataset_type, ref.run):
-            raise ConflictError(
-                f"dataset {ref.id} is a {row['dataset_type']} in {row['run']}, not a {ref.dataset_type} in {ref.run}",
-                hint="an identity is never given twice; use a new id",
-            )
-
-
-def _check_data_ids(
-    tx: Transaction, table: TableDef, group: DimensionGroup, refs: Sequence[DatasetRef]
-) -> None:
-    columns = ("run", *group.required)
-    wanted: dict[tuple[Any, ...], uuid.UUID] = {}
-    for ref in refs:
-        other = wanted.setdefault((ref.run, *ref.data_id.values_), ref.id)
-        if other != ref.id:
-            raise ConflictError(
-                f"{ref.dataset_type} {ref.data_id} is given twice for {ref.run}", hint="leave one out"
-            )
-    for row in tx.select(table.name, columns, wanted):
-        key = tuple(row[name] for name in columns)
-        if row["dataset_id"] != wanted[key]:
-            raise ConflictError(
-                f"{ref_text(table.name, columns, key)} is dataset {row['dataset_id']}, not {wanted[key]}",
-                hint="a RUN holds one dataset of a type for a data ID; use another RUN",
-            )
-
-
-def _check_said_before(
-    tx: Transaction, name: str, datasets: Sequence[NewDataset], refs: Sequence[DatasetRef]
-) -> None:
-    """An id that is known, or given twice, must stand for the same data ID and metadata."""
-    known = tx.known(name, ("dataset_id",), [(ref.id,) for ref in refs])
-    said: dict[uuid.UUID, Mapping[str, Any]] = {key[0]: row for key, row in known.items()}
-    for dataset, ref in zip(datasets, refs, strict=True):
-        new = {**ref.data_id, **dataset.metadata}
-        old = said.setdefault(ref.id, new)
-        for column, value in new.items():
-            if column in old and old[column] != value:
-                raise ConflictError(
-                    f"dataset {ref.id} ({name} in {ref.run}) has {column}={old[column]!r}, not {value!r}",
-                    hint="an identity is never given twice; use a new id",
-                )
-
-
-def ref_text(name: str, columns: Sequence[str], key: Sequence[Any]) -> str:
-    """A dataset by type, run and data ID, for messages."""
-    return f"{name} " + ", ".join(f"{column}={value!r}" for column, value in zip(columns, key, strict=True))
-
-
-def _implied(
-    tx: Transaction, group: DimensionGroup, refs: Sequence[DatasetRef]
-) -> dict[DataId, dict[str, Any]]:
-    """Implied values of each data ID, from the records of its dimensions; every record must be known."""
-    universe = tx.registry.universe
-    values: dict[DataId, dict[str, Any]] = {ref.data_id: dict(ref.data_id) for ref in refs}
-    for name in universe.sort(group.names):
-        element = universe[name]
-        if element.is_skypix or (name in group.implied and not element.implied):
-            continue
-        _expand(tx, name, values)
-    pending = [name for name in group.implied if universe[name].implied]
-    for name in pending:
-        _expand(tx, name, values)
-    return {
-        data_id: {name: expanded.get(name) for name in group.implied} for data_id, expanded in values.items()
-    }
-
-
-def _check_implied(
-    datasets: Sequence[NewDataset], refs: Sequence[DatasetRef], implied: Mapping[DataId, Mapping[str, Any]]
-) -> None:
-    """Implied values that were given must be those that the records imply."""
-    for dataset, ref in zip(datasets, refs, strict=True):
-        for name, value in implied[ref.data_id].items():
-            given = dataset.data_id.get(name)
-            if given is not None and value is not None and given != value:
-                raise UserError(
-                    f"data ID {ref.data_id}: {name} is given as {given!r}, but its records imply {value!r}",
-                    hint="leave out implied values, or mend the record",
-                )
-
-
-def _expand(tx: Transaction, name: str, values: Mapping[DataId, dict[str, Any]]) -> None:
-    element = tx.registry.universe[name]
-    columns = (*element.required, name)
-    keys = {
-        data_id: tuple(known[column] for column in columns)
-        for data_id, known in values.items()
-        if all(known.get(column) is not None for column in columns)
-    }
-    records = tx.known(name, tx.registry.universe.table_key(name), keys.values())
-    for data_id, key in keys.items():
-        record = records.get(key)
-        if record is None:
+def _identities(
+    name: str,
+    run: str,
+    group: DimensionGroup,
+    keys: Sequence[tuple[Any, ...]],
+    ids: Iterable[uuid.UUID | bytes] | None,
+    once: bool,
+) -> list[bytes] | None:
+    """16 bytes each: the given ids, those that the data IDs determine, or None for new ones."""
+    if ids is not None:
+        out = [identity.bytes if isinstance(identity, uuid.UUID) else bytes(identity) for identity in ids]
+        if len(out) != len(keys):
             raise UserError(
-                f"data ID {data_id}: no {name} record {ref_text('', columns, key).strip()} at {tx.registry.site}",
-                hint=f"insert the {name} record first, or follow the site that has it",
+                f"{len(keys)} datasets of type {name} have {len(out)} ids", hint="give each one id"
             )
-        for dimension in element.implied:
-            given = values[data_id].get(dimension)
-            if given is not None and record[dimension] is not None and given != record[dimension]:
-                raise UserError(
-                    f"data ID {data_id}: {dimension} is {given!r}, but {name} implies {record[dimension]!r}",
-                    hint="leave out implied values, or mend the record",
-                )
-            values[data_id][dimension] = record[dimension] if given is None else given
+        return out
+    if not once:
+        return None
+    return [deterministic_id(name, run, dict(zip(group.required, key, strict=True))).bytes for key in keys]

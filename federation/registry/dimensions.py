@@ -5,55 +5,101 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from federation.errors import ConflictError, UserError
+from federation.model.region_arrays import check_regions
+from federation.registry.columns import check_values, columns_of
+from federation.registry.keyed import has_none_in_range
+from federation.registry.transaction import select_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from federation.model.logical import TableDef
+    from federation.model.logical import Reference, TableDef
+    from federation.registry.columns import Rows
     from federation.registry.transaction import Row, Transaction
+
+    Columns = Mapping[str, Sequence[Any]]
 
 __all__ = ["insert_records"]
 
 
-def insert_records(tx: Transaction, element: str, rows: Sequence[Row]) -> int:
+def insert_records(tx: Transaction, element: str, rows: Rows) -> int:
     """Insert records of an element into the transaction's schema; returns how many were new or completed.
 
     A record that is there already is left alone; one that says more (NULL there, a value here) completes it.
-    `ConflictError` when two say different things; `UserError` for a record that names an unknown one.
+    `ConflictError` when two say different things; `UserError` for a record that names an unknown one, lacks a key, or
+    has a value that is not of its column's type.
     """
-    universe = tx.registry.universe
-    universe[element]
+    tx.registry.universe[element]
     table = tx.table(element)
-    complete = [{name: row.get(name) for name in table.stored_names} for row in rows]
-    for row, given in zip(complete, rows, strict=True):
-        _check(table, row, given)
-    _derive(tx, element, complete)
-    _check_references(tx, table, complete)
-    keys = [tuple(row[name] for name in table.key) for row in complete]
-    there = {tuple(row[n] for n in table.key): row for row in tx.select(element, table.key, keys)}
-    fresh: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for key, row in zip(keys, complete, strict=True):
-        known = fresh.get(key) or there.get(key)
+    columns, count = columns_of(rows, table.stored_names, element)
+    if not count:
+        return 0
+    checked = {name: _checked(table, name, columns) for name in table.stored_names}
+    _derive(tx, element, checked)
+    for reference in table.references:
+        _check_reference(tx, table, reference, checked)
+    keys = list(zip(*(checked[name] for name in table.key), strict=True))
+    physical = tx.physical(element)
+    if len(set(keys)) == count and has_none_in_range(
+        tx.connection, physical, {name: checked[name] for name in table.key}
+    ):
+        tx.put_columns(element, checked, fresh=True)
+        return count
+    there = {
+        tuple(row[name] for name in table.key): row
+        for row in select_rows(tx.connection, physical, table.key, keys)
+    }
+    return _complete(tx, table, keys, checked, there)
+
+
+def _complete(
+    tx: Transaction,
+    table: TableDef,
+    keys: Sequence[tuple[Any, ...]],
+    columns: Columns,
+    there: Mapping[tuple[Any, ...], Row],
+) -> int:
+    """Insert what is new, and complete what some of the records say more of."""
+    changed: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for key, values in zip(keys, zip(*columns.values(), strict=True), strict=True):
+        row = dict(zip(columns, values, strict=True))
+        known = changed.get(key) or there.get(key)
         if known is None:
-            fresh[key] = row
+            changed[key] = row
         elif (merged := _merge(table, known, row)) != known:
-            fresh[key] = merged
-    tx.put(element, list(fresh.values()))
-    return len(fresh)
+            changed[key] = merged
+    tx.put(table.name, list(changed.values()))
+    return len(changed)
 
 
-def _check(table: TableDef, row: Row, given: Row) -> None:
-    unknown = set(given) - set(table.stored_names)
-    if unknown:
+def _checked(table: TableDef, name: str, columns: Columns) -> list[Any]:
+    """One column's values as they are stored."""
+    column = table.column(name)
+    values = check_values(column.type, list(columns[name]), f"{table.name} record: {name}")
+    if not column.nullable and None in values:
         raise UserError(
-            f"{table.name} has no column {', '.join(sorted(unknown))}",
-            hint="its columns: " + ", ".join(table.stored_names),
+            f"{table.name} record {_record(columns, values.index(None))} lacks {name}",
+            hint="give every key a value",
         )
-    for column in table.stored:
-        if row[column.name] is None and not column.nullable:
+    if name == "region":
+        wrong = check_regions(values)
+        if wrong is not None:
             raise UserError(
-                f"{table.name} record {dict(given)} lacks {column.name}", hint="give every key a value"
+                f"{table.name} record {_record(columns, wrong)}: region of {len(values[wrong])} bytes starting "
+                f"{values[wrong][:4].hex()} is not one",
+                hint="give the encoding of an lsst-sphgeom Region, or the object",
             )
+    return values
+
+
+def _record(columns: Columns, number: int) -> dict[str, Any]:
+    """The record at ``number`` as its caller gave it, for messages; bytes are left out."""
+    row = {name: values[number] for name, values in columns.items()}
+    return {
+        name: value
+        for name, value in row.items()
+        if value is not None and not isinstance(value, (bytes, bytearray))
+    }
 
 
 def _merge(table: TableDef, known: Row, row: Row) -> dict[str, Any]:
@@ -70,29 +116,25 @@ def _merge(table: TableDef, known: Row, row: Row) -> dict[str, Any]:
     return merged
 
 
-def _derive(tx: Transaction, element: str, rows: Sequence[Row]) -> None:
+def _derive(tx: Transaction, element: str, columns: Columns) -> None:
     """Insert the records of elements that exist because this one names them."""
     for derived in tx.registry.universe.elements:
         if derived.derived_from == element and derived.primary_key is not None:
-            values = dict.fromkeys(row[derived.name] for row in rows if row[derived.name] is not None)
-            insert_records(tx, derived.name, [{derived.primary_key.name: value} for value in values])
+            values = [value for value in dict.fromkeys(columns[derived.name]) if value is not None]
+            insert_records(tx, derived.name, {derived.primary_key.name: values})
 
 
-def _check_references(tx: Transaction, table: TableDef, rows: Sequence[Row]) -> None:
-    for reference in table.references:
-        wanted = {
-            tuple(row[name] for name in reference.columns)
-            for row in rows
-            if all(row[name] is not None for name in reference.columns)
-        }
-        missing = wanted - tx.known(reference.table, reference.target, wanted).keys()
-        if missing:
-            key = ", ".join(
-                f"{name}={value!r}"
-                for name, value in zip(reference.target, min(missing, key=str), strict=True)
-            )
-            raise UserError(
-                f"{table.name} refers to {reference.table} {key}, which is not known at {tx.registry.site}"
-                + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""),
-                hint=f"insert the {reference.table} records first, or follow the site that has them",
-            )
+def _check_reference(tx: Transaction, table: TableDef, reference: Reference, columns: Columns) -> None:
+    """Every record that is named must be known here."""
+    named: Iterable[tuple[Any, ...]] = set(zip(*(columns[name] for name in reference.columns), strict=True))
+    wanted = {key for key in named if None not in key}
+    missing = wanted - tx.known_keys(reference.table, reference.target, wanted)
+    if missing:
+        key = ", ".join(
+            f"{name}={value!r}" for name, value in zip(reference.target, min(missing, key=str), strict=True)
+        )
+        raise UserError(
+            f"{table.name} refers to {reference.table} {key}, which is not known at {tx.registry.site}"
+            + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""),
+            hint=f"insert the {reference.table} records first, or follow the site that has them",
+        )

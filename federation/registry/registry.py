@@ -17,12 +17,13 @@ from federation.changelog import append, create_log, log_state
 from federation.clock import tai_now
 from federation.errors import ConflictError, NotFoundError, UserError
 from federation.killpoints import killpoint
-from federation.model.dataset import DatasetType, uuid7
+from federation.model.dataset import DatasetType, uuid7s
 from federation.model.dimension import DimensionUniverse
-from federation.model.logical import dataset_type_table, dimension_tables
+from federation.model.logical import dataset_type_table
 from federation.model.position import Position, SchemaId
-from federation.model.system_tables import system_tables
 from federation.model.user_table import UserTable
+from federation.registry.formats import check_writable, fixed_tables, format_of
+from federation.registry.schema_admin import finish_drop
 from federation.registry.schemas import FORMAT_VERSION, HeldSchema, meta_tables, physical_name
 from federation.registry.transaction import Transaction, select_rows
 from federation.storage import META_SCHEMA, build_tables, open_database
@@ -43,14 +44,21 @@ class Registry:
     """Reads and writes of one site; safe to share between threads."""
 
     def __init__(
-        self, database: Database, site: str, universe: DimensionUniverse, *, clock: Clock = tai_now
+        self,
+        database: Database,
+        site: str,
+        universe: DimensionUniverse,
+        *,
+        clock: Clock = tai_now,
+        format_version: int = FORMAT_VERSION,
     ) -> None:
         self.database = database
         self.site = site
         self.universe = universe
         self.clock = clock
+        self.format_version = format_version
         self._meta = meta_tables()
-        self._fixed = (*system_tables(), *dimension_tables(universe))
+        self._fixed = fixed_tables(universe, format_version)
         self._held: tuple[HeldSchema, ...] | None = None
         self._lock = threading.Lock()
 
@@ -98,20 +106,12 @@ class Registry:
                 )
             with database.read((META_SCHEMA,)) as connection:
                 info = meta_tables().read_info(connection)
-            if info.get("format") != str(FORMAT_VERSION):
-                raise UserError(
-                    f"{database.describe()} has registry format {info.get('format')}, not {FORMAT_VERSION}",
-                    hint="use the version of the software that made it",
-                )
-            if info["site"] != site:
-                raise ConflictError(
-                    f"{database.describe()} belongs to site {info['site']!r}, not {site!r}",
-                    hint="check root and registry url in the site file",
-                )
+            version = format_of(info, site, database.describe())
         except BaseException:
             database.close()
             raise
-        return cls(database, site, DimensionUniverse.parse(info["universe"], "universe of the registry"))
+        universe = DimensionUniverse.parse(info["universe"], "universe of the registry")
+        return cls(database, site, universe, format_version=version)
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +121,10 @@ class Registry:
 
     def close(self) -> None:
         self.database.close()
+
+    def check_writable(self) -> None:
+        """`UserError` where the registry has an older format: it is read only until it is migrated."""
+        check_writable(self.format_version, self.site, self.database.describe())
 
     # -- schemas ----------------------------------------------------------------------------------------------
 
@@ -165,6 +169,8 @@ class Registry:
             found = self.find(held.schema)
             if found is not None:
                 return found
+            self.check_writable()
+            finish_drop(self.database, held.physical)
             self.database.create_schema(held.physical)
             with self.database.write(held.physical) as connection:
                 # PostgreSQL: two creators at once must not both find nothing
@@ -198,6 +204,8 @@ class Registry:
         fixed = self.physical_tables(physical, self._fixed)
         tables = {table.name: table for table in self._fixed}
         for name in DECLARING:
+            if name not in tables:  # a registry of an older format
+                continue
             rows = connection.execute(sa.select(fixed[name]).order_by(fixed[name].c.name))
             for row in rows:
                 table = self.declared_table(name, dict(row._mapping))
@@ -228,6 +236,7 @@ class Registry:
     @contextmanager
     def transaction(self, name: str) -> Iterator[Transaction]:
         """Write one of this site's own schemas; rows and log entry commit together, or nothing does."""
+        self.check_writable()
         held = self.get(SchemaId(self.site, name))
         with self.database.write(held.physical) as connection:
             if self.database.kind == "postgresql":
@@ -258,9 +267,13 @@ class Registry:
                     physical = self.physical_tables(held.physical, tuple(tables.values()))[table]
                     yield from select_rows(connection, physical, columns, wanted)
 
+    def new_ids(self, count: int) -> list[bytes]:
+        """Time-ordered dataset ids (UUIDv7) as 16 bytes each, in order."""
+        return sorted(uuid7s(time.time_ns() // 1_000_000, secrets.token_bytes(10 * count)))
+
     def new_id(self) -> uuid.UUID:
         """A time-ordered dataset id."""
-        return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
+        return uuid.UUID(bytes=self.new_ids(1)[0])
 
 
 @lru_cache(maxsize=256)

@@ -2,79 +2,44 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from federation.errors import NotFoundError
+from federation.errors import ConflictError, NotFoundError
 from federation.model.change import Change, Operation
+from federation.model.logical import LogicalType
+from federation.registry.bulk import delete_keys, insert_columns, upsert_columns
+from federation.registry.keyed import select_by_keys
 
 if TYPE_CHECKING:
     from federation.model.logical import TableDef
     from federation.registry.registry import Registry
     from federation.registry.schemas import HeldSchema
 
-__all__ = ["Row", "Transaction", "chunks", "delete_rows", "select_rows", "upsert_rows"]
+__all__ = ["Row", "Transaction", "select_rows", "stored_values"]
 
 Row = Mapping[str, Any]
-#: bound values in one statement; SQLite takes 32,766, PostgreSQL 65,535
-VALUES_MAX = 8000
 
 
-def chunks(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Lists of at most ``size`` values."""
-    chunk: list[Any] = []
-    for value in values:
-        chunk.append(value)
-        if len(chunk) >= size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def stored_values(type_: LogicalType, values: Sequence[Any]) -> Sequence[Any]:
+    """Values of one column as they are stored and logged: a UUID as its 16 bytes, all else as it is."""
+    if type_ is not LogicalType.UUID:
+        return values
+    if uuid.UUID in set(map(type, values)):
+        return [value.bytes if isinstance(value, uuid.UUID) else value for value in values]
+    return values
 
 
 def select_rows(
     connection: sa.Connection, table: sa.Table, columns: Sequence[str], keys: Iterable[tuple[Any, ...]]
 ) -> Iterator[dict[str, Any]]:
     """Rows whose ``columns`` have one of the value tuples ``keys`` (no NULLs), as mappings."""
-    for chunk in chunks(dict.fromkeys(keys), VALUES_MAX // max(len(columns), 1)):
-        if len(columns) == 1:
-            where = table.c[columns[0]].in_([key[0] for key in chunk])
-        else:
-            where = sa.tuple_(*(table.c[name] for name in columns)).in_(chunk)
-        for row in connection.execute(sa.select(table).where(where)):
-            yield dict(row._mapping)
-
-
-def upsert_rows(
-    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> None:
-    """Insert rows, or replace those that have their keys."""
-    if not rows:
-        return
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-    key = [column.name for column in table.primary_key]
-    others = {name: insert.excluded[name] for name in columns if name not in key}
-    statement = (
-        insert.on_conflict_do_update(index_elements=key, set_=others)
-        if others
-        else insert.on_conflict_do_nothing(index_elements=key)
-    )
-    connection.execute(statement, [dict(zip(columns, row, strict=True)) for row in rows])
-
-
-def delete_rows(
-    connection: sa.Connection, table: sa.Table, columns: Sequence[str], keys: Sequence[Sequence[Any]]
-) -> None:
-    """Delete the rows with these keys."""
-    if keys:
-        where = sa.and_(*(table.c[name] == sa.bindparam(f"key_{name}") for name in columns))
-        connection.execute(
-            table.delete().where(where),
-            [{f"key_{n}": v for n, v in zip(columns, key, strict=True)} for key in keys],
-        )
+    names = table.c.keys()
+    for row in select_by_keys(connection, table, columns, keys):
+        yield dict(zip(names, row, strict=True))
 
 
 class Transaction:
@@ -111,21 +76,49 @@ class Transaction:
 
     def put(self, name: str, rows: Sequence[Row]) -> None:
         """Insert rows, or replace those that have their keys; absent columns are NULL."""
-        if not rows:
+        if rows:
+            names = self.table(name).stored_names
+            self.put_columns(name, {column: [row.get(column) for row in rows] for column in names})
+
+    def put_columns(self, name: str, columns: Mapping[str, Sequence[Any]], *, fresh: bool = False) -> None:
+        """`put` from one sequence of values a column, all of one length, with distinct keys.
+
+        A UUID may be one or its 16 bytes. ``fresh`` promises that no row has one of the keys, which is faster;
+        `ConflictError` when that is not so, and the transaction must end.
+        """
+        table = self.table(name)
+        count = len(next(iter(columns.values()), ()))
+        if not count:
             return
-        columns = self.table(name).stored_names
-        values = tuple(tuple(row.get(column) for column in columns) for row in rows)
-        upsert_rows(self.connection, self._physical[name], columns, values)
-        self.changes.append(Change(name, Operation.PUT, columns, values))
+        names = table.stored_names
+        values = tuple(
+            stored_values(table.column(column).type, columns[column]) if column in columns else [None] * count
+            for column in names
+        )
+        physical = self._physical[name]
+        if fresh:
+            try:
+                insert_columns(self.connection, physical, table, names, values)
+            except sa.exc.IntegrityError as error:
+                raise ConflictError(
+                    f"{self.held.schema}: rows of {name} are there already: {error.orig}",
+                    hint="another writer was faster; run the command again",
+                ) from error
+        else:
+            upsert_columns(self.connection, physical, table, names, values)
+        self.changes.append(Change(name, Operation.PUT, names, values))
 
     def delete(self, name: str, keys: Sequence[Row]) -> None:
         """Delete the rows with these keys."""
         if not keys:
             return
-        columns = self.table(name).key
-        values = tuple(tuple(key[column] for column in columns) for key in keys)
-        delete_rows(self.connection, self._physical[name], columns, values)
-        self.changes.append(Change(name, Operation.DELETE, columns, values))
+        table = self.table(name)
+        values = tuple(
+            stored_values(table.column(column).type, [key[column] for key in keys]) for column in table.key
+        )
+        change = Change(name, Operation.DELETE, table.key, values)
+        delete_keys(self.connection, self._physical[name], table, change.rows)
+        self.changes.append(change)
 
     def select(
         self, name: str, columns: Sequence[str], keys: Iterable[tuple[Any, ...]]
@@ -137,12 +130,25 @@ class Transaction:
         self, name: str, columns: Sequence[str], keys: Iterable[tuple[Any, ...]]
     ) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Rows by key, of this schema first, then of whatever else the registry holds, replicas included."""
-        wanted = set(keys)
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        wanted = set(keys)
         if name in self.tables:
             for row in select_rows(self.connection, self.physical(name), columns, wanted):
                 found[tuple(row[column] for column in columns)] = row
         if wanted - found.keys():
             for row in self.registry.rows_elsewhere(self.held, name, columns, wanted - found.keys()):
                 found.setdefault(tuple(row[column] for column in columns), row)
+        return found
+
+    def known_keys(
+        self, name: str, columns: Sequence[str], keys: Iterable[tuple[Any, ...]]
+    ) -> set[tuple[Any, ...]]:
+        """Those of ``keys`` that have a row in this schema or anywhere else in the registry."""
+        wanted = set(keys)
+        found: set[tuple[Any, ...]] = set()
+        if name in self.tables:
+            found.update(select_by_keys(self.connection, self.physical(name), columns, wanted, columns))
+        if wanted - found:
+            elsewhere = self.registry.rows_elsewhere(self.held, name, columns, wanted - found)
+            found.update(tuple(row[column] for column in columns) for row in elsewhere)
         return found

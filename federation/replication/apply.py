@@ -12,9 +12,8 @@ from federation.changelog.log import log_tables
 from federation.errors import CorruptionError, EpochError, UnavailableError, UserError
 from federation.killpoints import killpoint
 from federation.model.change import Operation
+from federation.registry.bulk import delete_keys, upsert_columns
 from federation.registry.registry import DECLARING
-from federation.registry.transaction import delete_rows
-from federation.replication.bulk import write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,6 +39,7 @@ def apply_entries(registry: Registry, held: HeldSchema, step: Apply) -> bool:
 
     All or nothing: the entries' rows and the watermark commit together.
     """
+    registry.check_writable()
     try:
         with registry.database.write(held.physical) as connection:
             if _locked_state(connection, held) != step.previous:
@@ -66,6 +66,7 @@ def apply_bootstrap(registry: Registry, held: HeldSchema, parts: Iterable[Bootst
     Nothing changes unless the copy is complete: `UnavailableError` when it breaks off, `CorruptionError` when its
     parts are of different positions.
     """
+    registry.check_writable()
     with registry.database.write(held.physical) as connection:
         previous = _locked_state(connection, held)
         replica = _Replica(registry, held, connection)
@@ -167,15 +168,17 @@ class _Replica:
 
     def _declare(self, table: TableDef) -> None:
         known = self._tables.get(table.name)
-        if known == table and sa.inspect(self._connection).has_table(
+        is_same = known is not None and _stored_form(known) == _stored_form(table)
+        if is_same and sa.inspect(self._connection).has_table(
             table.physical_name, schema=self._held.physical
         ):
+            self._tables[table.name] = table
             return
         if table.name in self._pending:
             self._write(table.name, self._pending.pop(table.name))
         self._tables[table.name] = table
         physical = self._physical(table.name)
-        if known != table:  # what a dropped declaration left behind has other columns
+        if not is_same:  # what a dropped declaration left behind has other columns
             physical.drop(self._connection, checkfirst=True)
         physical.create(self._connection, checkfirst=True)
 
@@ -189,13 +192,20 @@ class _Replica:
         table, physical, connection = self._tables[name], self._physical(name), self._connection
         rows = [row for row in pending.rows.values() if row is not None]
         gone = [key for key, row in pending.rows.items() if row is None]
-        delete_rows(connection, physical, table.key, gone)
+        delete_keys(connection, physical, table, gone)
+        columns = tuple(zip(*rows, strict=True))
         try:
-            write_rows(connection, physical, table, pending.columns, rows)
+            upsert_columns(connection, physical, table, pending.columns, columns)
         except sa.exc.IntegrityError:
             if not table.unique:
                 raise
             # a row took over another's unique values: only the state after the last entry is without conflict
-            delete_rows(connection, physical, table.key, list(pending.rows))
-            write_rows(connection, physical, table, pending.columns, rows)
+            delete_keys(connection, physical, table, pending.rows)
+            upsert_columns(connection, physical, table, pending.columns, columns)
         pending.rows.clear()
+
+
+def _stored_form(table: TableDef) -> object:
+    """What of a table's definition its physical table shows; units and descriptions may change without it."""
+    columns = [(column.name, column.type, column.nullable) for column in table.stored]
+    return table.physical_name, columns, table.key, table.unique, table.indexes

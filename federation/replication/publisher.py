@@ -23,6 +23,7 @@ from federation.changelog import (
 from federation.errors import ConflictError, EpochError, LogGapError, NotFoundError
 from federation.killpoints import killpoint
 from federation.model.change import Change, Operation
+from federation.registry.transaction import stored_values
 from federation.replication.digests import digest_schema
 from federation.replication.snapshots import stamp_all, stamped_snapshot
 from federation.storage import SqliteDatabase
@@ -144,8 +145,12 @@ class Publisher:
         for name, table in tables.items():  # dataset_type comes first, and its rows make tables
             result = connection.execution_options(yield_per=_PART_ROWS).execute(sa.select(physical[name]))
             for rows in result.partitions(_PART_ROWS):
-                change = Change(name, Operation.PUT, table.stored_names, tuple(tuple(row) for row in rows))
-                yield from _bodies_of(change)
+                columns = zip(*rows, strict=True)
+                values = tuple(
+                    stored_values(column.type, found)
+                    for column, found in zip(table.stored, columns, strict=True)
+                )
+                yield from _bodies_of(Change(name, Operation.PUT, table.stored_names, values))
 
     def digest(self, wanted: DigestOf) -> DigestAnswer:
         """Digests of a schema that this registry holds, at one position."""
@@ -168,13 +173,12 @@ class Publisher:
 
 
 def _bodies_of(change: Change) -> Iterator[bytes]:
-    body = encode_changes((change,))
-    if len(body) <= _PART_BYTES or len(change.rows) == 1:
+    body, count = encode_changes((change,)), change.row_count
+    if len(body) <= _PART_BYTES or count == 1:
         yield body
         return
-    half = len(change.rows) // 2
-    for rows in (change.rows[:half], change.rows[half:]):
-        yield from _bodies_of(Change(change.table, change.operation, change.columns, rows))
+    for begin, end in ((0, count // 2), (count // 2, count)):
+        yield from _bodies_of(change.part(begin, end))
 
 
 def _check_position(connection: sa.Connection, held: HeldSchema, start: FollowFrom) -> str:

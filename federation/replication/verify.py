@@ -107,7 +107,12 @@ def _compare(registry: Registry, held: HeldSchema, client: SiteClient) -> Verify
     checks, differences = [], []
     for theirs in source.tables:
         mine = ours.pop(theirs.table, None)
-        is_equal = mine is not None and (mine.digest, mine.row_count) == (theirs.digest, theirs.row_count)
+        # a registry of an older format lacks tables, which are empty to it
+        is_equal = (
+            not theirs.row_count
+            if mine is None
+            else (mine.digest, mine.row_count) == (theirs.digest, theirs.row_count)
+        )
         checks.append(TableCheck(theirs.table, theirs.row_count, mine.row_count if mine else 0, is_equal))
         if mine is not None and not is_equal:
             differences += _rows(registry, held, client, theirs.table, at)

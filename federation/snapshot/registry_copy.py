@@ -16,8 +16,10 @@ from federation.datastore.durable import fsync_directory
 from federation.datastore.io_errors import as_federation_error
 from federation.errors import CorruptionError, LimitError, UnavailableError
 from federation.model.position import GENESIS, SchemaId
+from federation.registry.bulk import upsert_columns
+from federation.registry.keyed import chunks
 from federation.registry.registry import DECLARING, Registry
-from federation.registry.transaction import chunks, select_rows, upsert_rows
+from federation.registry.transaction import select_rows, stored_values
 from federation.storage import SqliteDatabase
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def copy_rows(registry: Registry, closure: Closure, positions: Iterable[Position
 
     Each schema commits at once; doing it again changes nothing.
     """
+    registry.check_writable()
     by_schema: dict[SchemaId, list[TableRows]] = {}
     for rows in closure.rows:
         by_schema.setdefault(rows.source, []).append(rows)
@@ -85,8 +88,13 @@ def copy_rows(registry: Registry, closure: Closure, positions: Iterable[Position
                     )
                 physical = registry.physical_tables(held.physical, tuple(defined.values()))[rows.table]
                 physical.create(connection, checkfirst=True)
+                table = defined[rows.table]
                 for batch in chunks(rows.rows, _BATCH):
-                    upsert_rows(connection, physical, rows.columns, batch)
+                    columns = [
+                        stored_values(table.column(name).type, values)
+                        for name, values in zip(rows.columns, zip(*batch, strict=True), strict=True)
+                    ]
+                    upsert_columns(connection, physical, table, rows.columns, columns)
             for name in set(defined) - {rows.table for rows in tables}:
                 registry.physical_tables(held.physical, tuple(defined.values()))[name].create(
                     connection, checkfirst=True

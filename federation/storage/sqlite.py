@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from federation.errors import NotFoundError
 from federation.storage.database import Database, database_errors
+from federation.storage.sqlite_pool import BUSY_TIMEOUT_S, SqlitePool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 __all__ = ["SqliteDatabase"]
-
-#: how long a writer waits for the writer before it
-BUSY_TIMEOUT_S = 60.0
 
 
 class SqliteDatabase(Database):
@@ -32,67 +30,70 @@ class SqliteDatabase(Database):
         self.read_only = read_only
         self._engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=sa.NullPool)
         sa.event.listen(self._engine, "begin", _begin_nothing)
+        self._readers = SqlitePool(self._engine, directory, read_only=read_only)
+        #: BEGIN IMMEDIATE locks whatever is attached, so a writer's connection has its schema alone
+        self._writers: dict[str, SqlitePool] = {}
+        self._lock = threading.Lock()
 
     @staticmethod
     def _connect() -> sqlite3.Connection:
         # isolation_level=None: transactions are ours alone, the driver starts none
         return sqlite3.connect(
-            "file::memory:", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            "file::memory:",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
         )
 
     def path(self, schema: str) -> Path:
         """File of a physical schema."""
         return self.directory / f"{schema}.sqlite"
 
-    def _attach(self, cursor: Any, schema: str, *, create: bool = False) -> None:
-        path = self.path(schema)
-        if not create and not path.exists():
-            raise NotFoundError(f"registry file {path} does not exist", hint="run: federation site init")
-        mode = "rwc" if create else ("ro&immutable=1" if self.read_only else "rw")
-        cursor.execute(f'ATTACH DATABASE ? AS "{schema}"', (f"file:{quote(str(path))}?mode={mode}",))
-
     @contextmanager
     def read(self, schemas: Iterable[str]) -> Iterator[sa.Connection]:
-        with database_errors(self.describe()), self._engine.connect() as connection:
-            raw = connection.connection.dbapi_connection
-            assert raw is not None
-            cursor = raw.cursor()
-            names = tuple(dict.fromkeys(schemas))
-            for name in names:
-                self._attach(cursor, name)
-            cursor.execute("BEGIN")
-            for name in names:  # a deferred transaction takes its snapshot of a file at the first read
-                cursor.execute(f'SELECT count(*) FROM "{name}".sqlite_schema')
-            try:
-                yield connection
-            finally:
-                cursor.execute("ROLLBACK")
+        names = tuple(dict.fromkeys(schemas))
+        with database_errors(self.describe()), self._readers.connection(names) as taken:
+            taken.raw.execute("BEGIN")
+            if names:  # a deferred transaction takes its snapshot of a file at the first read
+                taken.raw.execute(_touch(names)).fetchall()
+            yield taken.connection
+            taken.raw.execute("ROLLBACK")
+
+    @contextmanager
+    def statements(self, schemas: Iterable[str]) -> Iterator[sqlite3.Connection]:
+        with database_errors(self.describe()), self._readers.connection(schemas) as taken:
+            yield taken.raw
+
+    def _writer(self, schema: str) -> SqlitePool:
+        with self._lock:
+            if schema not in self._writers:
+                self._writers[schema] = SqlitePool(self._engine, self.directory, read_only=self.read_only)
+            return self._writers[schema]
 
     @contextmanager
     def write(self, schema: str) -> Iterator[sa.Connection]:
-        with database_errors(f"{self.describe()}, schema {schema}"), self._engine.connect() as connection:
-            raw = connection.connection.dbapi_connection
-            assert raw is not None
-            cursor = raw.cursor()
-            self._attach(cursor, schema)
-            cursor.execute(f'PRAGMA "{schema}".synchronous=FULL')
-            cursor.execute("BEGIN IMMEDIATE")
+        with (
+            database_errors(f"{self.describe()}, schema {schema}"),
+            self._writer(schema).connection((schema,)) as taken,
+        ):
+            taken.raw.execute("BEGIN IMMEDIATE")
             try:
-                yield connection
+                yield taken.connection
             except BaseException:
-                if raw.in_transaction:  # SQLite itself may have rolled back, on a full disk
-                    cursor.execute("ROLLBACK")
+                if taken.raw.in_transaction:  # SQLite itself may have rolled back, on a full disk
+                    taken.raw.execute("ROLLBACK")
                 raise
-            cursor.execute("COMMIT")
+            taken.raw.execute("COMMIT")
 
     def create_schema(self, schema: str) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         with database_errors(self.describe()), self._engine.connect() as connection:
-            raw = connection.connection.dbapi_connection
-            assert raw is not None
-            cursor = raw.cursor()
-            self._attach(cursor, schema, create=True)
-            cursor.execute(f'PRAGMA "{schema}".journal_mode=WAL')
+            raw: Any = connection.connection.dbapi_connection
+            uri = f"file:{quote(str(self.path(schema)))}?mode=rwc"
+            raw.execute(f'ATTACH DATABASE ? AS "{schema}"', (uri,))
+            raw.execute(f'PRAGMA "{schema}".journal_mode=WAL')
 
     def has_schema(self, schema: str) -> bool:
         return self.path(schema).exists()
@@ -101,7 +102,15 @@ class SqliteDatabase(Database):
         return f"SQLite registry {self.directory}"
 
     def close(self) -> None:
+        with self._lock:
+            pools = [self._readers, *self._writers.values()]
+        for pool in pools:
+            pool.close()
         self._engine.dispose()
+
+
+def _touch(schemas: tuple[str, ...]) -> str:
+    return "SELECT " + ", ".join(f'(SELECT rowid FROM "{name}".sqlite_schema LIMIT 1)' for name in schemas)
 
 
 def _begin_nothing(connection: sa.Connection) -> None:

@@ -19,7 +19,7 @@ __all__ = ["build_table", "build_tables", "column_type"]
 
 
 class _Uuid(sa.types.TypeDecorator[uuid.UUID]):
-    """UUIDs: the database's own type on PostgreSQL, 16 bytes on SQLite."""
+    """UUIDs: the database's own type on PostgreSQL, 16 bytes on SQLite; bound as one or as its bytes."""
 
     impl = sa.LargeBinary
     cache_ok = True
@@ -29,8 +29,12 @@ class _Uuid(sa.types.TypeDecorator[uuid.UUID]):
             return dialect.type_descriptor(postgresql.UUID(as_uuid=True))
         return dialect.type_descriptor(sa.LargeBinary())
 
-    def process_bind_param(self, value: uuid.UUID | None, dialect: sa.Dialect) -> Any:
-        return value if value is None or dialect.name == "postgresql" else value.bytes
+    def process_bind_param(self, value: uuid.UUID | bytes | None, dialect: sa.Dialect) -> Any:
+        if value is None:
+            return None
+        if dialect.name == "postgresql":
+            return uuid.UUID(bytes=value) if isinstance(value, bytes) else value
+        return value if isinstance(value, bytes) else value.bytes
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> uuid.UUID | None:  # noqa: ARG002
         return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(bytes=bytes(value))

@@ -27,6 +27,7 @@ __all__ = [
     "encode_schema",
     "logical_columns",
     "logical_of",
+    "retype_batch",
     "rows_to_batch",
 ]
 
@@ -98,21 +99,73 @@ def rows_to_batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Reco
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+def retype_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch as a database's Arrow driver gives it, in the logical types of ``schema``.
+
+    Narrower integers are widened, exact numerics (which come as text) become numbers, timestamps are TAI nanoseconds.
+    `QueryError` names the column that holds a value of another type.
+    """
+    if batch.num_columns != len(schema):
+        raise QueryError(f"a statement gave {batch.num_columns} columns where {len(schema)} were announced")
+    arrays = []
+    for field, column in zip(schema, batch.columns, strict=True):
+        try:
+            arrays.append(_retype(column, field.type))
+        except pa.ArrowException as error:
+            raise QueryError(
+                f"column {field.name!r} holds a value that is no {_LOGICAL[field.type]}: {error}".split("\n")[
+                    0
+                ],
+                hint="a number may be out of the range of 64 bits",
+            ) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _retype(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    if column.type == wanted:
+        return column
+    plain = column.storage if isinstance(column.type, pa.BaseExtensionType) else column
+    if wanted == pa.uuid():
+        return pa.ExtensionArray.from_storage(wanted, plain.cast(pa.binary(16)))
+    if wanted == pa.timestamp("ns"):
+        plain = plain.cast(pa.int64())
+    if pa.types.is_string(plain.type) and wanted == pa.int64():
+        # "12.0" is no text of an integer
+        plain = plain.cast(pa.decimal128(38, 0))
+    return plain.cast(wanted)
+
+
 def _array(values: Sequence[Any], kind: LogicalType) -> pa.Array:
     match kind:
         case LogicalType.UUID:
-            raw = [value.bytes if isinstance(value, uuid.UUID) else value for value in values]
-            return pa.ExtensionArray.from_storage(pa.uuid(), pa.array(raw, pa.binary(16)))
+            return pa.ExtensionArray.from_storage(pa.uuid(), _uuid_storage(values))
         case LogicalType.BOOL:
-            return pa.array([None if value is None else bool(value) for value in values], pa.bool_())
+            # true on PostgreSQL, 1 on SQLite
+            return pa.array(values).cast(pa.bool_())
         case LogicalType.INT64:
             return _integers(values)
         case LogicalType.TIMESTAMP:
             return _integers(values).cast(pa.timestamp("ns"))
         case LogicalType.FLOAT64:
-            return pa.array([None if value is None else float(value) for value in values], pa.float64())
+            return _floats(values)
         case _:
             return pa.array(values, ARROW_TYPES[kind])
+
+
+def _uuid_storage(values: Sequence[Any]) -> pa.Array:
+    if any(isinstance(value, uuid.UUID) for value in values[:1]):
+        values = [value.bytes if isinstance(value, uuid.UUID) else value for value in values]
+    try:
+        return pa.array(values, pa.binary(16))
+    except pa.ArrowTypeError:
+        return pa.array([v.bytes if isinstance(v, uuid.UUID) else v for v in values], pa.binary(16))
+
+
+def _floats(values: Sequence[Any]) -> pa.Array:
+    try:
+        return pa.array(values, pa.float64())
+    except (pa.ArrowTypeError, pa.ArrowInvalid):  # decimals, and integers beyond 53 bits
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
 
 
 def _integers(values: Sequence[Any]) -> pa.Array:

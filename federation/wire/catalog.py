@@ -20,6 +20,7 @@ class _Column(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     origin: bool
     doc: str
     unit: str
+    ucd: str = ""
 
 
 class _Reference(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -49,6 +50,7 @@ class _Schema(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     staleness_s: float | None
     tables: tuple[_Table, ...]
     stats: dict[str, tuple[int, float]]
+    metrics: dict[str, LogicalType] = {}
 
 
 class _Catalog(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -62,7 +64,7 @@ def _table_out(table: TableDef) -> _Table:
         table.name,
         table.kind,
         tuple(
-            _Column(c.name, c.type, c.nullable, c.key_determined, c.origin, c.doc, c.unit)
+            _Column(c.name, c.type, c.nullable, c.key_determined, c.origin, c.doc, c.unit, c.ucd)
             for c in table.columns
         ),
         table.key,
@@ -79,7 +81,7 @@ def _table_in(table: _Table) -> TableDef:
         table.name,
         table.kind,
         tuple(
-            ColumnDef(c.name, c.type, c.nullable, c.key_determined, c.origin, c.doc, c.unit)
+            ColumnDef(c.name, c.type, c.nullable, c.key_determined, c.origin, c.doc, c.unit, c.ucd)
             for c in table.columns
         ),
         table.key,
@@ -118,6 +120,7 @@ def encode_catalog(catalog: SiteCatalog) -> bytes:
             held.staleness_s,
             tuple(map(_table_out, held.tables)),
             {name: (stats.row_count, stats.row_bytes) for name, stats in held.stats.items()},
+            held.metrics,
         )
         for held in catalog.schemas
     )
@@ -141,6 +144,7 @@ def decode_catalog(data: bytes) -> SiteCatalog:
             held.staleness_s,
             tuple(map(_table_in, held.tables)),
             {name: TableStats(*stats) for name, stats in held.stats.items()},
+            held.metrics,
         )
         for held in raw.schemas
     )

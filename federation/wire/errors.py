@@ -26,6 +26,7 @@ _STATUS = {
     "not_found": grpc.StatusCode.NOT_FOUND,
     "query": grpc.StatusCode.INVALID_ARGUMENT,
     "conflict": grpc.StatusCode.ALREADY_EXISTS,
+    "forbidden": grpc.StatusCode.PERMISSION_DENIED,
     "unavailable": grpc.StatusCode.UNAVAILABLE,
     "limit": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "corruption": grpc.StatusCode.DATA_LOSS,

@@ -28,7 +28,7 @@ EPOCH = "e1"
 def _log(count: int, *, salt: str = "") -> list[LogEntry]:
     entries, chain = [], GENESIS
     for lsn in range(1, count + 1):
-        body = encode_changes([Change("collection", Operation.PUT, ("name",), ((f"run/{salt}{lsn}",),))])
+        body = encode_changes([Change("collection", Operation.PUT, ("name",), ([f"run/{salt}{lsn}"],))])
         digest = digest_of(body)
         chain = chain_hash(chain, digest)
         entries.append(LogEntry(lsn, lsn, 1, 1, body, digest, chain))

@@ -72,13 +72,13 @@ def federation(*, home: str = "ncsa", summit_at_base_s: float | None = 4.0, **do
 
 WANTED = {
     *("raw", "exposure", "detector", "instrument", "visit", "calexp", "bias"),
-    *("dataset", "collection", "calibration", "provenance", "dataset_type"),
+    *("dataset", "collection", "calibration", "provenance", "dataset_type", "patch"),
 }
 #: rows by schema and table; the others of WANTED are empty there
 COUNTS = {
     SUMMIT: {"raw": 40, "exposure": 8, "detector": 6, "instrument": 1, "dataset": 30, "collection": 4},
-    BASE: {"bias": 12, "calibration": 15, "dataset": 15, "detector": 4, "collection": 3},
-    NCSA: {"calexp": 30, "visit": 8, "dataset": 25, "provenance": 40, "detector": 3},
+    BASE: {"bias": 12, "calibration": 15, "dataset": 15, "detector": 4, "collection": 3, "patch": 9},
+    NCSA: {"calexp": 30, "visit": 8, "dataset": 25, "provenance": 40, "detector": 3, "patch": 7},
     ALICE: {"calexp": 12, "dataset": 10},
 }
 TYPES = {SUMMIT: (RAW,), BASE: (BIAS,), NCSA: (CALEXP,), ALICE: (CALEXP,)}

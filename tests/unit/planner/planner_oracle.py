@@ -14,9 +14,11 @@ import duckdb
 import psycopg
 
 from federation.execution.lowering import Dialect, Lowered, PhysicalTable, lower
+from federation.execution.region_functions import pair_table, register_region_functions
 from federation.model.catalog import FederationCatalog, SchemaCatalog, SiteCatalog, TableStats
 from federation.model.logical import ColumnDef, LogicalType, TableDef
 from federation.model.position import SchemaId
+from federation.model.region import circle
 from federation.planner import Fragment, OutputColumn, PlanOptions, plan
 
 Rows = list[tuple[Any, ...]]
@@ -129,6 +131,11 @@ class World:
             load(connection, fragment.id, fragment.columns, self.run_fragment(fragment))
         for literal in made.literal_tables:
             load(connection, literal.name, literal.columns, list(literal.rows))
+        statements = [made.local_sql, *(sql for p in made.pair_tables for sql in (p.left_sql, p.right_sql))]
+        register_region_functions(connection, " ".join(statements), [])
+        for pairs in made.pair_tables:
+            left, right = (connection.sql(sql).to_arrow_table() for sql in (pairs.left_sql, pairs.right_sql))
+            connection.register(pairs.name, pair_table(pairs.kind, left, right, lambda: None))
         cursor = connection.execute(made.local_sql)
         assert [d[0] for d in cursor.description] == [column.name for column in made.columns]
         for (_, engine_type, *_rest), column in zip(cursor.description, made.columns, strict=True):
@@ -196,7 +203,8 @@ def make_rows(table: TableDef, count: int, seed: int, **fixed: list[Any]) -> Row
         LogicalType.FLOAT64: lambda: rng.choice([0.5, 0.75, 1.0, 1.25, 2.5, -1.0]),
         LogicalType.BOOL: lambda: rng.random() < 0.5,
         LogicalType.STRING: lambda: rng.choice(["a", "A", "b", "B", "é", "a_b", "a%b", "Z", "it's"]),
-        LogicalType.BYTES: lambda: rng.randbytes(3),
+        # around right ascension 0, so that about every third pair overlaps
+        LogicalType.BYTES: lambda: circle(rng.uniform(-8, 8), rng.uniform(-8, 8), rng.uniform(1, 4)),
         LogicalType.UUID: lambda: uuid.UUID(int=rng.randrange(40)),
         LogicalType.TIMESTAMP: lambda: (
             NIGHT_NS + rng.randrange(-30, 30) * MINUTE_NS + rng.choice([0, 1, 999])

@@ -1,0 +1,75 @@
+"""Plans of statements that come again, and which of them need no local engine."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import attrs
+
+from federation.planner import plan
+
+if TYPE_CHECKING:
+    from federation.model.catalog import FederationCatalog
+    from federation.planner import Plan, PlanOptions
+
+__all__ = ["PlanCache", "passes_through"]
+
+_KEPT = 256
+
+
+@attrs.frozen
+class _Key:
+    """All that a plan depends on: a site's version stands for all that its catalog says."""
+
+    sql: str
+    options: PlanOptions
+    home: str
+    versions: tuple[tuple[str, str], ...]
+    unreachable: tuple[tuple[str, str], ...]
+
+
+class PlanCache:
+    """The latest plans; thread-safe. A statement is planned anew when the catalog of any site has changed."""
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[_Key, Plan] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def plan(self, sql: str, catalog: FederationCatalog, options: PlanOptions) -> Plan:
+        """As `federation.planner.plan`, from memory where nothing has changed."""
+        key = _Key(
+            sql,
+            options,
+            catalog.home,
+            tuple((site.site, site.version) for site in catalog.sites),
+            tuple(sorted(catalog.unreachable.items())),
+        )
+        with self._lock:
+            found = self._plans.get(key)
+            if found is not None:
+                self._plans.move_to_end(key)
+                return found
+        made = plan(sql, catalog, options)
+        with self._lock:
+            self._plans[key] = made
+            if len(self._plans) > _KEPT:
+                self._plans.popitem(last=False)
+        return made
+
+
+def passes_through(made: Plan) -> bool:
+    """Whether the local statement gives the columns of the one fragment as they are."""
+    if len(made.fragments) != 1 or made.fragments[0].columns != made.columns:
+        return False
+    if any(column.type is None for column in made.columns):
+        return False
+    fragment = made.fragments[0]
+    table = _quoted(fragment.id)
+    columns = ", ".join(f"{table}.{_quoted(c.name)} AS {_quoted(c.name)}" for c in made.columns)
+    return made.local_sql == f"SELECT {columns} FROM {table} AS {table}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

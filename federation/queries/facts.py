@@ -1,0 +1,113 @@
+"""What must be known before a query can be written: dataset types, collections, values of governor dimensions."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+import attrs
+
+from federation.errors import NotFoundError
+from federation.model.collection import CollectionType
+from federation.model.dataset import DatasetType
+from federation.queries.sql import column, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import pyarrow as pa
+
+    from federation.model.dimension import DimensionUniverse
+
+__all__ = ["Facts", "choose", "facts_from", "facts_sql"]
+
+
+@attrs.frozen(eq=False)
+class Facts:
+    """The federation's collections and dataset types as one query found them.
+
+    ``chains`` holds children in search order; ``summaries`` the dataset types that a collection may hold, for
+    collections that have a summary; ``governors`` the values of every governor dimension.
+    """
+
+    dataset_types: Mapping[str, DatasetType]
+    collections: Mapping[str, CollectionType]
+    chains: Mapping[str, tuple[str, ...]]
+    summaries: Mapping[str, frozenset[str]]
+    governors: Mapping[str, tuple[str, ...]]
+
+    def dataset_type(self, name: str) -> DatasetType:
+        """The dataset type; `NotFoundError` says what there is."""
+        found = self.dataset_types.get(name)
+        if found is None:
+            raise NotFoundError(
+                f"unknown dataset type {name!r}", hint=choose(name, self.dataset_types, "dataset types")
+            )
+        return found
+
+
+def choose(name: str, known: Iterable[str], what: str) -> str:
+    """A hint that names what is spelled like ``name``, or else what there is."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {', '.join(close)}?"
+    return f"{what}: " + (", ".join(names[:20]) + (", ..." if len(names) > 20 else "") or "none")
+
+
+def facts_sql(universe: DimensionUniverse) -> str:
+    """One statement for everything; its columns are ``kind``, ``a``, ``b``, ``c`` (texts) and ``n``."""
+    parts = [
+        "SELECT 'type' AS kind, name AS a, dimensions AS b, storage_class AS c,"
+        " CASE WHEN is_calibration THEN 1 ELSE 0 END AS n FROM dataset_type",
+        "SELECT 'metadata' AS kind, name AS a, metadata AS b, '' AS c, 0 AS n FROM dataset_type",
+        "SELECT 'collection' AS kind, name AS a, type AS b, '' AS c, 0 AS n FROM collection",
+        "SELECT 'chain' AS kind, parent AS a, child AS b, '' AS c, position AS n FROM collection_chain",
+        "SELECT DISTINCT 'summary' AS kind, collection AS a, dataset_type AS b, '' AS c, 0 AS n"
+        " FROM collection_summary",
+    ]
+    for element in universe.elements:
+        if element.governor and element.primary_key is not None:
+            parts.append(
+                f"SELECT 'governor' AS kind, {literal(element.name)} AS a,"
+                f" {column(element.name, element.primary_key.name)} AS b, '' AS c, 0 AS n"
+                f" FROM {column(element.name)}"
+            )
+    return " UNION ALL ".join(parts)
+
+
+def facts_from(table: pa.Table) -> Facts:
+    """From the rows of `facts_sql`."""
+    by_kind: dict[str, list[tuple[str, str, str, int]]] = {}
+    columns = [table.column(name).to_pylist() for name in ("kind", "a", "b", "c", "n")]
+    for kind, *row in zip(*columns, strict=True):
+        by_kind.setdefault(kind, []).append(tuple(row))
+    metadata = {name: text for name, text, _, _ in by_kind.get("metadata", ())}
+    types = {
+        name: DatasetType.from_row(
+            {
+                "name": name,
+                "dimensions": dimensions,
+                "storage_class": storage_class,
+                "is_calibration": bool(calibration),
+                "metadata": metadata[name],
+            }
+        )
+        for name, dimensions, storage_class, calibration in by_kind.get("type", ())
+    }
+    chains: dict[str, list[tuple[int, str]]] = {}
+    for parent, child, _, position in by_kind.get("chain", ()):
+        chains.setdefault(parent, []).append((position, child))
+    summaries: dict[str, set[str]] = {}
+    for collection, dataset_type, _, _ in by_kind.get("summary", ()):
+        summaries.setdefault(collection, set()).add(dataset_type)
+    governors: dict[str, set[str]] = {}
+    for dimension, value, _, _ in by_kind.get("governor", ()):
+        governors.setdefault(dimension, set()).add(value)
+    return Facts(
+        types,
+        {name: CollectionType(kind) for name, kind, _, _ in by_kind.get("collection", ())},
+        {parent: tuple(child for _, child in sorted(children)) for parent, children in chains.items()},
+        {name: frozenset(found) for name, found in summaries.items()},
+        {name: tuple(sorted(found)) for name, found in governors.items()},
+    )

@@ -1,0 +1,107 @@
+"""Expanding data IDs in bulk: the values that dimension records imply, each record read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from federation.errors import UserError
+
+if TYPE_CHECKING:
+    from federation.model.dimension import DimensionGroup
+    from federation.registry.transaction import Transaction
+
+__all__ = ["expand"]
+
+
+def expand(
+    tx: Transaction, group: DimensionGroup, columns: Mapping[str, Sequence[Any]], count: int
+) -> dict[str, Sequence[Any]]:
+    """Values of the implied dimensions of ``count`` data IDs, by dimension; all records of the group must be known.
+
+    ``columns`` has the required values, and may have implied ones. `UserError` for an unknown record, and for an
+    implied value that contradicts the records.
+    """
+    universe = tx.registry.universe
+    values: dict[str, Sequence[Any]] = {name: columns[name] for name in group.required}
+    # what required records imply may itself imply something; canonical order puts what is implied first
+    for name in (*group.required, *(name for name in reversed(group.implied) if universe[name].implied)):
+        element = universe[name]
+        if element.is_skypix:
+            continue
+        found = _implied_by(tx, name, values)
+        for dimension in element.implied:
+            values[dimension] = _agreed(values, dimension, found[dimension], name)
+    for name in group.implied:
+        given = columns.get(name) or [None] * count
+        implied = values.setdefault(name, [None] * count)
+        if given.count(None) < count:
+            _check_given(group, columns, name, given, implied)
+    return {name: values[name] for name in group.implied}
+
+
+def _implied_by(tx: Transaction, name: str, values: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """What the records of one dimension imply for each data ID."""
+    universe = tx.registry.universe
+    element = universe[name]
+    columns = (*element.required, name)
+    keys = list(zip(*(values[column] for column in columns), strict=True))
+    wanted = {key for key in set(keys) if None not in key}
+    target = universe.table_key(name)
+    if not element.implied:
+        known: Mapping[tuple[Any, ...], Any] = dict.fromkeys(tx.known_keys(name, target, wanted))
+    else:
+        known = tx.known(name, target, wanted)
+    missing = wanted - known.keys()
+    if missing:
+        key = min(missing, key=str)
+        shown = ", ".join(f"{column}={value!r}" for column, value in zip(columns, key, strict=True))
+        raise UserError(
+            f"data ID {_text(values, keys.index(key))}: no {name} record {shown} at {tx.registry.site}",
+            hint=f"insert the {name} record first, or follow the site that has it",
+        )
+    out: dict[str, Sequence[Any]] = {}
+    for dimension in element.implied:
+        by_key = {key: record[dimension] for key, record in known.items()}
+        out[dimension] = [by_key.get(key) for key in keys]
+    return out
+
+
+def _agreed(
+    values: Mapping[str, Sequence[Any]],
+    dimension: str,
+    implied: Sequence[Any],
+    name: str,
+) -> Sequence[Any]:
+    """What is known of a dimension already, completed by what another's records imply."""
+    there = values.get(dimension)
+    if there is None:
+        return implied
+    for number, (given, value) in enumerate(zip(there, implied, strict=True)):
+        if given is not None and value is not None and given != value:
+            raise UserError(
+                f"data ID {_text(values, number)}: {dimension} is {given!r}, but {name} implies {value!r}",
+                hint="leave out implied values, or mend the record",
+            )
+    return [value if given is None else given for given, value in zip(there, implied, strict=True)]
+
+
+def _check_given(
+    group: DimensionGroup,
+    columns: Mapping[str, Sequence[Any]],
+    name: str,
+    given: Sequence[Any],
+    implied: Sequence[Any],
+) -> None:
+    """Implied values that were given must be those that the records imply."""
+    for number, (said, value) in enumerate(zip(given, implied, strict=True)):
+        if said is not None and value is not None and said != value:
+            required = {key: columns[key] for key in group.required}
+            raise UserError(
+                f"data ID {_text(required, number)}: {name} is given as {said!r}, but its records imply {value!r}",
+                hint="leave out implied values, or mend the record",
+            )
+
+
+def _text(values: Mapping[str, Sequence[Any]], number: int) -> str:
+    return "{" + ", ".join(f"{name}: {column[number]!r}" for name, column in values.items()) + "}"

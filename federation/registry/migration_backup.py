@@ -1,0 +1,152 @@
+"""Backups of a registry: copies of its SQLite files, or of PostgreSQL a script that ``psql`` runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from federation.datastore.durable import fsync_directory
+from federation.datastore.io_errors import as_federation_error
+from federation.errors import CorruptionError
+from federation.storage import SqliteDatabase
+from federation.storage.database import database_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
+
+    from federation.storage import Database
+
+__all__ = ["SCRIPT", "back_up"]
+
+#: name of the script in a backup of a PostgreSQL registry
+SCRIPT = "registry.sql"
+
+
+def back_up(database: Database, schemas: Sequence[str], parent: Path, name: str) -> Path:
+    """Copy the physical schemas to a new directory below ``parent`` and return it; it appears complete or not at all.
+
+    The directory is ``name``, or with a number behind it where that is taken. Each schema is as it was at one moment,
+    on PostgreSQL all at the same one. Raises `LimitError` when space runs out.
+    """
+    partial = parent / f"{name}.partial"
+    try:
+        if partial.exists():  # of a run that was killed
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        with database_errors(str(partial)):
+            if isinstance(database, SqliteDatabase):
+                for schema in schemas:
+                    _copy_file(database.path(schema), partial / f"{schema}.sqlite")
+            else:
+                with (partial / SCRIPT).open("wb") as file:
+                    _write_script(database, schemas, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+        fsync_directory(partial)
+        target = next(path for path in _names(parent, name) if not path.exists())
+        partial.rename(target)
+        fsync_directory(parent)
+    except OSError as error:
+        raise as_federation_error(error, "write", str(partial)) from error
+    return target
+
+
+def _names(parent: Path, name: str) -> Iterator[Path]:
+    yield parent / name
+    number = 2
+    while True:
+        yield parent / f"{name}-{number}"
+        number += 1
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """One file with all that its write-ahead log holds, checked."""
+    with (
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as there,
+        closing(sqlite3.connect(target)) as here,
+    ):
+        there.backup(here)
+        # complete in itself: restoring it is copying one file
+        here.execute("PRAGMA journal_mode=DELETE")
+        (verdict,) = here.execute("PRAGMA quick_check").fetchone()
+        if verdict != "ok":
+            raise CorruptionError(
+                f"the backup {target} is damaged: {verdict}", hint="check the disk it is on"
+            )
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _write_script(database: Database, schemas: Sequence[str], file: BinaryIO) -> None:
+    """The schemas at one moment, in the form of ``pg_dump``, whichever version of the server there is."""
+    with database.read(schemas) as connection:
+        file.write(b"\\set ON_ERROR_STOP on\nBEGIN;\n")
+        for schema in schemas:
+            metadata = sa.MetaData()
+            metadata.reflect(connection, schema=schema)
+            name = connection.dialect.identifier_preparer.quote_identifier(schema)
+            file.write(f"DROP SCHEMA IF EXISTS {name} CASCADE;\nCREATE SCHEMA {name};\n".encode())
+            for table in metadata.sorted_tables:
+                if table.schema == schema:
+                    _write_table(connection, table, file)
+        file.write(b"COMMIT;\n")
+
+
+def _write_table(connection: sa.Connection, table: sa.Table, file: BinaryIO) -> None:
+    serial = _as_serial(table)
+    collations = sa.text(
+        "SELECT column_name, collation_name FROM information_schema.columns "
+        "WHERE table_schema = :schema AND table_name = :name AND collation_name IS NOT NULL"
+    )
+    for row in connection.execute(collations, {"schema": table.schema, "name": table.name}):
+        table.c[row.column_name].type = sa.Text(collation=row.collation_name)
+    for element in (sa.schema.CreateTable(table), *map(sa.schema.CreateIndex, _free_indexes(table))):
+        file.write(f"{str(element.compile(connection)).strip()};\n".encode())
+    preparer = connection.dialect.identifier_preparer
+    names = ", ".join(preparer.quote_identifier(column.name) for column in table.columns)
+    file.write(f"COPY {preparer.format_table(table)} ({names}) FROM stdin;\n".encode())
+    raw: Any = connection.connection.dbapi_connection
+    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
+    place = sql.Identifier(str(table.schema), table.name)
+    with (
+        raw.cursor() as cursor,
+        cursor.copy(sql.SQL("COPY {} ({}) TO STDOUT").format(place, columns)) as copy,
+    ):
+        for data in copy:
+            file.write(data)
+    file.write(b"\\.\n")
+    for column in serial:
+        place_text = f"'{preparer.format_table(table)}', '{column}'"
+        most = f"SELECT max({preparer.quote_identifier(column)}) FROM {preparer.format_table(table)}"
+        file.write(
+            f"SELECT setval(pg_get_serial_sequence({place_text}), coalesce(({most}), 0) + 1, false);\n".encode()
+        )
+
+
+def _as_serial(table: sa.Table) -> list[str]:
+    """Columns numbered by a sequence: restored, each gets one of its own again."""
+    found = []
+    for column in table.columns:
+        default = column.server_default
+        if isinstance(default, sa.DefaultClause) and "nextval(" in str(default.arg):
+            column.server_default = None
+            column.autoincrement = True
+            found.append(column.name)
+    return found
+
+
+def _free_indexes(table: sa.Table) -> list[sa.Index]:
+    """Indexes that no constraint makes by itself."""
+    constraints = {str(constraint.name) for constraint in table.constraints}
+    return sorted(
+        (index for index in table.indexes if str(index.name) not in constraints),
+        key=lambda index: str(index.name),
+    )
