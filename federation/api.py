@@ -16,19 +16,23 @@ import attrs
 from federation.config import Address, PeerConfig, SiteConfig, find_site, load_federation, render_site
 from federation.datastore import Datastore
 from federation.errors import NotFoundError, UnavailableError, UsageError, UserError
-from federation.model.logical import LogicalType
 from federation.model.position import SchemaId
+from federation.registry.dataset_type_file import load_dataset_types
 from federation.registry.dataset_types import declare as declare_type
+from federation.registry.header_config import load_header_rules, shipped_header_rules
+from federation.registry.header_translation import HeaderTranslator
 from federation.registry.ingest import (
     FileToIngest,
     HeaderMapping,
     IngestReport,
     Mode,
+    OnConflict,
     ingest_files,
     load_header_mapping,
     read_data_id,
 )
 from federation.registry.registry import Registry
+from federation.registry.row_values import typed_data_id
 from federation.replication.follower import Follower, FollowerStatus
 from federation.replication.verify import VerifyReport as ReplicaReport
 from federation.replication.verify import verify
@@ -44,7 +48,6 @@ from federation.wire.client import SiteClient
 
 if TYPE_CHECKING:
     from federation.model.dataset import DatasetType
-    from federation.model.dimension import DimensionUniverse
     from federation.snapshot.assemble import SnapshotReport
     from federation.snapshot.progress import SnapshotProgress
     from federation.snapshot.verify import VerifyProgress, VerifyReport
@@ -250,16 +253,23 @@ def ingest(
     schema: str | None = None,
     data_id: Mapping[str, Any] | None = None,
     header_mapping: HeaderMapping | Path | None = None,
+    header_rules: Path | None = None,
+    records: bool = True,
     declare: DatasetType | None = None,
+    declare_from: Path | None = None,
     mode: Mode = "copy",
     once: bool = True,
+    on_conflict: OnConflict = "refuse",
 ) -> IngestReport:
     """Bring files into a site's datastore and register them as datasets of one type in one RUN, all or none.
 
-    What a file is says ``<file>.json`` or ``<file>.yaml`` beside it, or its FITS header through ``header_mapping``;
-    ``data_id`` adds to that, or stands for it. ``declare`` declares the dataset type first. ``mode`` is ``copy``,
-    ``move``, ``link`` or ``direct`` (leave the file where it is). With ``once`` ids follow from type, run and data
-    ID, so that a file ingested at two sites is one dataset; the same ingest again changes nothing either way.
+    What a file is says ``<file>.json`` or ``<file>.yaml`` beside it, or its FITS header: through ``header_mapping``,
+    else translated for the instruments that are known, with the dimension records it needs unless ``records`` is false
+    (by ``header_rules``, else by those that come with the universe). ``data_id`` adds to that, or stands for it.
+    ``declare`` declares the dataset type first, ``declare_from`` those of a TOML file. ``mode`` is ``copy``, ``move``,
+    ``link`` or ``direct`` (leave the file where it is). With ``once`` ids follow from type, run and data ID, so that a
+    file ingested at two sites is one dataset; the same ingest again changes nothing either way. ``on_conflict`` says
+    what becomes of a file whose dataset has another content.
     """
     config = find_site(site, Path(sites))
     if declare is not None and declare.name != dataset_type:
@@ -268,15 +278,26 @@ def ingest(
         )
     mapping = load_header_mapping(header_mapping) if isinstance(header_mapping, Path) else header_mapping
     with Registry.open(config) as registry:
-        given = None if data_id is None else typed_data_id(registry.universe, data_id)
+        universe = registry.universe
+        given = None if data_id is None else typed_data_id(universe, data_id)
+        types = () if declare_from is None else load_dataset_types(declare_from, universe)
+        rules = (
+            shipped_header_rules(universe)
+            if header_rules is None
+            else load_header_rules(header_rules, universe)
+        )
+        translator = None if rules is None else HeaderTranslator(universe, rules, records=records)
         described = [
-            file if isinstance(file, FileToIngest) else _described(file, mapping, given) for file in files
+            file if isinstance(file, FileToIngest) else _described(file, mapping, translator, given)
+            for file in files
         ]
         name = schema or registry.site
         registry.create_schema(name)
-        if declare is not None:
+        declared = [*(t.dataset_type for t in types), *([] if declare is None else [declare])]
+        if declared:
             with registry.transaction(name) as tx:
-                declare_type(tx, declare)
+                for dataset_type_ in declared:
+                    declare_type(tx, dataset_type_)
         return ingest_files(
             registry,
             Datastore(config.datastore_url),
@@ -286,35 +307,26 @@ def ingest(
             files=described,
             mode=mode,
             once=once,
+            on_conflict=on_conflict,
+            keywords=next((t.keywords for t in types if t.dataset_type.name == dataset_type), None),
         )
 
 
 def _described(
-    file: str | Path, mapping: HeaderMapping | None, data_id: Mapping[str, Any] | None
+    file: str | Path,
+    mapping: HeaderMapping | None,
+    translator: HeaderTranslator | None,
+    data_id: Mapping[str, Any] | None,
 ) -> FileToIngest:
     if "://" not in str(file) and not Path(file).is_file():
         raise NotFoundError(f"no file {file}", hint="check the path")
     if data_id is None:
-        return read_data_id(file, mapping)
+        return read_data_id(file, mapping, translator)
     try:
-        known = read_data_id(file, mapping)
+        known = read_data_id(file, mapping, translator)
     except NotFoundError:
         return FileToIngest(str(file), data_id)
     return attrs.evolve(known, data_id={**known.data_id, **data_id})
-
-
-def typed_data_id(universe: DimensionUniverse, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A data ID whose texts are made integers where the dimension's key is one."""
-    out = dict(values)
-    for name, value in values.items():
-        if isinstance(value, str) and universe[name].key_type is LogicalType.INT64:
-            try:
-                out[name] = int(value)
-            except ValueError:
-                raise UserError(
-                    f"data ID value {name}={value!r} is not an integer", hint="correct the data ID"
-                ) from None
-    return out
 
 
 def create_snapshot(

@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from federation.cli import collections, demo, ingest, query, registry, replica, schema, site, snapshot
+from federation.cli import collections, demo, get, ingest, query, registry, replica, schema, site, snapshot
 from federation.cli.output import print_error
 from federation.errors import FederationError, UnavailableError, UsageError, UserError
 
@@ -37,6 +37,7 @@ app = typer.Typer(
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.add_typer(site.app, name="site")
 app.command("ingest", epilog=ingest.EXAMPLE)(ingest.ingest)
+app.command("get", epilog=get.EXAMPLE)(get.get)
 app.add_typer(collections.app, name="collection")
 app.add_typer(registry.app, name="registry")
 app.add_typer(replica.app, name="replica")

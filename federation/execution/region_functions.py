@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from federation.model.skypix import pixel_region, skypix_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Column = pa.ChunkedArray | pa.Array
+    Column: TypeAlias = pa.ChunkedArray | pa.Array
 
 __all__ = ["pack_arrow", "pair_table", "register_region_functions"]
 
@@ -42,8 +42,8 @@ def pair_table(kind: str, left: pa.Table, right: pa.Table, tick: Callable[[], ob
     if kind == "overlap":
         rows, others = overlapping_pairs(pack_arrow(left["l"]), pack_arrow(right["r"]), tick)
     else:
-        positions = (_floats(right[name]) for name in ("ra", "dec"))
-        rows, others = containing_pairs(pack_arrow(left["l"]), *positions, tick)
+        ra, dec = _floats(right["ra"]), _floats(right["dec"])
+        rows, others = containing_pairs(pack_arrow(left["l"]), ra, dec, tick)
     columns = {"l": _chosen(left["l"], rows)}
     columns |= {name: _chosen(right[name], others) for name in right.column_names}
     return pa.table(columns)

@@ -124,7 +124,9 @@ def candidate_pairs(left: Cones, right: Cones) -> Iterator[Pairs]:
             swap = gridded and len(rows) < len(others)
             a, b = (right, left) if swap else (left, right)
             of_a, of_b = (others, rows) if swap else (rows, others)
-            blocks = _in_grid(a.take(of_a), b.take(of_b), reach) if gridded else _all_pairs(len(of_a), len(of_b))
+            blocks = (
+                _in_grid(a.take(of_a), b.take(of_b), reach) if gridded else _all_pairs(len(of_a), len(of_b))
+            )
             for first, second in blocks:
                 first, second = of_a[first], of_b[second]
                 meet = _meet(a, b, first, second)

@@ -10,7 +10,6 @@ from federation.formatters.formatter import Formatter
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
-    from types import ModuleType
 
 __all__ = ["PngFormatter"]
 
@@ -58,7 +57,7 @@ class PngFormatter(Formatter):
         return {name: value for name, value in values.items() if name in names}
 
 
-def _pillow() -> ModuleType:
+def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:

@@ -132,7 +132,7 @@ def bounding_cones(regions: PackedRegions) -> Cones:
     centre[:, rows] = numbers[:, :3].T
     radius[rows] = np.where(numbers[:, 4] >= 0, numbers[:, 4] + _MARGIN_RAD, np.nan)
     rest[rows] = False
-    for row in np.flatnonzero(rest):
+    for row in np.flatnonzero(rest).tolist():
         around = decode_region(regions.encoded(row)).getBoundingCircle()
         if not around.isEmpty():
             middle = around.getCenter()
@@ -172,7 +172,7 @@ def _first_bad(regions: PackedRegions, none: int) -> int:
         unit = np.abs((numbers[:, :3] ** 2).sum(axis=1) - 1.0) <= _NORM_TOLERANCE
         good[rows] = unit & np.isfinite(numbers[:, 3:]).all(axis=1)
     known = (regions.kinds == _POLYGON) | (regions.kinds == _CIRCLE)
-    for row in np.flatnonzero(~good & ~known):
+    for row in np.flatnonzero(~good & ~known).tolist():
         try:
             decode_region(regions.encoded(row))
         except UserError:

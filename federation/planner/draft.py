@@ -12,7 +12,7 @@ from federation.planner.position import position_of
 
 if TYPE_CHECKING:
     from federation.model.catalog import FederationCatalog
-    from federation.model.logical import ColumnDef, TableDef
+    from federation.model.logical import ColumnDef, LogicalType, TableDef
     from federation.model.position import SchemaId
     from federation.planner.plan import Fragment, LiteralTable, Missing, OutputColumn, PairTable, PlanOptions
 
@@ -74,6 +74,8 @@ class Draft:
     options: PlanOptions
     tree: exp.Expr = attrs.field(factory=exp.Select)
     relations: dict[str, Relation] = attrs.field(factory=dict)
+    #: (metric, type) by relation and hidden column: columns of the statement that stand for metrics
+    metrics: dict[str, dict[str, tuple[str, LogicalType]]] = attrs.field(factory=dict)
     columns: tuple[OutputColumn, ...] = ()
     fragments: list[Fragment] = attrs.field(factory=list)
     decisions: list[str] = attrs.field(factory=list)

@@ -10,9 +10,10 @@ from federation.planner.grouping import check_grouping
 from federation.planner.inline import inline_ctes
 from federation.planner.literals import type_literals
 from federation.planner.local import finish_local, name_columns
+from federation.planner.metrics import find_metrics, join_metrics, read_metric_calls
 from federation.planner.parse import parse_statement
 from federation.planner.plan import Plan, PlanOptions
-from federation.planner.qualify import qualify_names
+from federation.planner.qualify import qualify_names, spell_names
 from federation.planner.region_joins import join_regions
 from federation.planner.regions import check_region_functions, fold_region_functions
 from federation.planner.resolve import resolve_tables
@@ -29,11 +30,15 @@ __all__ = ["RULES", "plan"]
 #: in order; a new rule is a function in a file of its own and one line here
 RULES: tuple[Callable[[Draft], None], ...] = (
     parse_statement,
+    read_metric_calls,
     expand_timespan_functions,
     check_region_functions,
     resolve_tables,
+    spell_names,
+    find_metrics,
     qualify_names,
     check_grouping,
+    join_metrics,
     type_literals,
     fold_region_functions,
     name_columns,

@@ -12,29 +12,56 @@ from sqlglot.optimizer.qualify_tables import qualify_tables
 from sqlglot.schema import MappingSchema
 
 from federation.errors import QueryError
+from federation.model.logical import ColumnDef, LogicalType
 from federation.planner.dialect import function_name
 from federation.planner.position import position_of
-from federation.planner.resolve import folded, suggest
+from federation.planner.resolve import best_copy, folded, suggest
 from federation.planner.scopes import binder, sources_of
 from federation.planner.sqltypes import annotate, sql_type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from federation.model.logical import ColumnDef
     from federation.planner.draft import Draft
 
 _FRAGMENT_ID = re.compile(r"f[0-9]+\Z")
 
-__all__ = ["check_columns", "fold_names", "qualify_names", "qualify_tree", "schema_of"]
+__all__ = [
+    "check_columns",
+    "fold_names",
+    "metric_types",
+    "name_outputs",
+    "qualify_names",
+    "qualify_tree",
+    "schema_of",
+    "spell_names",
+]
+
+
+def spell_names(draft: Draft) -> None:
+    """Rule: fold names, and leave schemas to the tables of FROM."""
+    _strip_schemas(draft)
+    fold_names(draft.tree)
 
 
 def qualify_names(draft: Draft) -> None:
-    """Rule: fold names, expand ``*``, qualify every column and annotate every type."""
-    _strip_schemas(draft)
-    fold_names(draft.tree)
+    """Rule: expand ``*``, qualify every column and annotate every type."""
     columns = {name: relation.columns for name, relation in draft.relations.items()}
-    draft.tree = qualify_tree(draft.tree, columns, draft.sql)
+    hidden = {
+        name: tuple(ColumnDef(spelled, type_) for spelled, (_, type_) in metrics.items())
+        for name, metrics in draft.metrics.items()
+    }
+    draft.tree = qualify_tree(draft.tree, columns, draft.sql, hidden=hidden, metrics=metric_types(draft))
+
+
+def metric_types(draft: Draft) -> dict[str, LogicalType]:
+    """Every metric of every schema; one that is a number somewhere is a number."""
+    known: dict[str, LogicalType] = {}
+    for schema in draft.catalog.schemas:
+        for name, type_ in best_copy(draft.catalog, schema).metrics.items():
+            if known.get(name) is not LogicalType.FLOAT64:
+                known[name] = type_
+    return known
 
 
 def _strip_schemas(draft: Draft) -> None:
@@ -101,31 +128,51 @@ def _separate_aliases(tree: exp.Expr) -> None:
             identifier.set("this", renamed[identifier.name])
 
 
-def schema_of(tables: Mapping[str, tuple[ColumnDef, ...]]) -> MappingSchema:
-    """The tables' columns and types as sqlglot wants them; names are compared exactly."""
+def schema_of(
+    tables: Mapping[str, tuple[ColumnDef, ...]], hidden: Mapping[str, tuple[ColumnDef, ...]] | None = None
+) -> MappingSchema:
+    """The tables' columns and types as sqlglot wants them; names are compared exactly.
+
+    ``hidden`` columns are found by their names and left out of ``*``.
+    """
+    more = hidden or {}
     mapping: dict[str, object] = {
-        name: {column.name: sql_type(column.type) for column in columns} for name, columns in tables.items()
+        name: {column.name: sql_type(column.type) for column in (*columns, *more.get(name, ()))}
+        for name, columns in tables.items()
     }
-    return MappingSchema(mapping, dialect="postgres", normalize=False)
+    visible: dict[str, object] | None = None
+    if more:
+        visible = {name: [column.name for column in columns] for name, columns in tables.items()}
+    return MappingSchema(mapping, visible=visible, dialect="postgres", normalize=False)
 
 
-def qualify_tree(tree: exp.Expr, tables: Mapping[str, tuple[ColumnDef, ...]], sql: str) -> exp.Expr:
-    """Qualify and annotate a tree whose table names are the keys of ``tables``; `QueryError` where that fails."""
-    _name_outputs(tree)
-    schema = schema_of(tables)
+def qualify_tree(
+    tree: exp.Expr,
+    tables: Mapping[str, tuple[ColumnDef, ...]],
+    sql: str,
+    *,
+    hidden: Mapping[str, tuple[ColumnDef, ...]] | None = None,
+    metrics: Iterable[str] = (),
+) -> exp.Expr:
+    """Qualify and annotate a tree whose table names are the keys of ``tables``; `QueryError` where that fails.
+
+    ``hidden`` are columns that ``*`` leaves out; ``metrics`` are names that an error may suggest.
+    """
+    name_outputs(tree)
+    schema = schema_of(tables, hidden)
     try:
         tree = qualify_tables(tree, dialect="postgres")
         tree = qualify_columns(tree, schema, dialect="postgres")
     except (OptimizeError, SchemaError) as error:
-        raise _explain(tree, tables, sql, str(error)) from error
+        raise _explain(tree, tables, sql, str(error), metrics) from error
     for identifier in tree.find_all(exp.Identifier):
         identifier.set("quoted", True)
-    check_columns(tree, tables, sql)
+    check_columns(tree, tables, sql, metrics)
     _separate_aliases(tree)
     return annotate(tree, schema)
 
 
-def _name_outputs(tree: exp.Expr) -> None:
+def name_outputs(tree: exp.Expr) -> None:
     """Name the unnamed outputs of every SELECT as PostgreSQL would."""
     for select in tree.find_all(exp.Select):
         named = []
@@ -162,14 +209,19 @@ def _output_name(item: exp.Expr, number: int) -> str:
     return f"column{number}"
 
 
-def check_columns(tree: exp.Expr, tables: Mapping[str, tuple[ColumnDef, ...]], sql: str) -> None:
+def check_columns(
+    tree: exp.Expr,
+    tables: Mapping[str, tuple[ColumnDef, ...]],
+    sql: str,
+    metrics: Iterable[str] = (),
+) -> None:
     """`QueryError` for the first column that is bound to no source, and for outputs that can't be told apart."""
     for node in tree.find_all(exp.TableColumn, exp.Dot, exp.Column):
         if isinstance(node, exp.Column) and node.table:
             if binder(node) is None:
                 raise _unknown_source(tree, node, sql)
         elif not (isinstance(node, exp.Column) and _names_output(node)):
-            raise _unbound(node, tables, sql)
+            raise _unbound(node, tables, sql, metrics)
     for operation in tree.find_all(exp.SetOperation):
         left, right = len(operation.left.selects), len(operation.right.selects)
         if left != right:
@@ -225,7 +277,16 @@ def _unknown_source(tree: exp.Expr, column: exp.Column, sql: str) -> QueryError:
     )
 
 
-def _unbound(node: exp.Expr, tables: Mapping[str, tuple[ColumnDef, ...]], sql: str) -> QueryError:
+def _column_hint(name: str, columns: Iterable[str], metrics: Iterable[str], what: str) -> str:
+    """Columns and metrics that are spelled like ``name``, or else all columns."""
+    names = list(columns)
+    near = suggest(name, [*names, *metrics], what)
+    return near if near.startswith("did you mean") else suggest(name, names, what)
+
+
+def _unbound(
+    node: exp.Expr, tables: Mapping[str, tuple[ColumnDef, ...]], sql: str, metrics: Iterable[str]
+) -> QueryError:
     column = node if isinstance(node, exp.Column) else node.find(exp.Column) or node
     visible = _visible(node, tables)
     owners = [alias for alias, names in visible.items() if column.name in names]
@@ -245,14 +306,18 @@ def _unbound(node: exp.Expr, tables: Mapping[str, tuple[ColumnDef, ...]], sql: s
     names = [name for names in visible.values() for name in names]
     return QueryError(
         f"unknown column {column.name!r}",
-        hint=suggest(column.name, names, "columns"),
+        hint=_column_hint(column.name, names, metrics, "columns"),
         sql=sql,
         position=position,
     )
 
 
 def _explain(
-    tree: exp.Expr, tables: Mapping[str, tuple[ColumnDef, ...]], sql: str, message: str
+    tree: exp.Expr,
+    tables: Mapping[str, tuple[ColumnDef, ...]],
+    sql: str,
+    message: str,
+    metrics: Iterable[str],
 ) -> QueryError:
     """sqlglot's complaint in our words, pointing at the name it is about."""
     match = re.match(
@@ -286,7 +351,7 @@ def _explain(
         if column.name == name and column.table and name not in visible.get(column.table, [name]):
             return QueryError(
                 f"{column.table!r} has no column {name!r}",
-                hint=suggest(name, visible[column.table], "its columns"),
+                hint=_column_hint(name, visible[column.table], metrics, "its columns"),
                 sql=sql,
                 position=position_of(column.this),
             )
@@ -294,7 +359,7 @@ def _explain(
     every = [column.name for columns in tables.values() for column in columns]
     return QueryError(
         f"unknown column {name!r}",
-        hint=suggest(name, every, "columns"),
+        hint=_column_hint(name, every, metrics, "columns"),
         sql=sql,
         position=position_of(identifiers[0]) if identifiers else None,
     )

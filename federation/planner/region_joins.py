@@ -65,7 +65,7 @@ def _rewrite(
     if sides is None:
         return
     target = _target(select, join, sides, exploded)
-    queries = [_values(draft, side) for side in sides] if target is not None else []
+    queries = [_values(side) for side in sides] if target is not None else []
     left, right = queries if queries else (None, None)
     shown = " and ".join(", ".join(e.sql("postgres").replace('"', "") for e in s.expressions) for s in sides)
     if target is None or left is None or right is None:
@@ -105,9 +105,7 @@ def _as_float(part: exp.Expr) -> exp.Expr:
     return exp.Cast(this=part.copy(), to=sql_type(LogicalType.FLOAT64))
 
 
-def _side(
-    condition: exp.Expr, expressions: tuple[exp.Expr, ...], names: tuple[str, ...]
-) -> _Side | None:
+def _side(condition: exp.Expr, expressions: tuple[exp.Expr, ...], names: tuple[str, ...]) -> _Side | None:
     # columns are looked up in the condition itself: copies of its parts have no SELECT around them
     wanted = {(used.table, used.name) for part in expressions for used in part.find_all(exp.Column)}
     originals = [c for c in condition.find_all(exp.Column) if (c.table, c.name) in wanted]
@@ -135,9 +133,8 @@ def _target(
     return next((side for side in own if side.alias == extended), None)
 
 
-def _values(draft: Draft, side: _Side) -> exp.Select | None:
-    """The distinct values of a side, of all its source's rows or of those that WHERE keeps; None when it can't be
-    asked by itself."""
+def _values(side: _Side) -> exp.Select | None:
+    """The distinct values of a side's source, or of those rows of it that WHERE keeps; None when it can't stand alone."""
     source = side.source
     if not isinstance(source, (exp.Table, exp.Subquery, exp.Values)) or not is_closed(source):
         return None

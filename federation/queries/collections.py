@@ -64,9 +64,7 @@ def _matching(facts: Facts, name: str) -> list[str]:
         return [name]
     if any(mark in name for mark in "*?["):
         return sorted(known for known in facts.collections if fnmatch.fnmatchcase(known, name))
-    raise NotFoundError(
-        f"unknown collection {name!r}", hint=choose(name, facts.collections, "collections")
-    )
+    raise NotFoundError(f"unknown collection {name!r}", hint=choose(name, facts.collections, "collections"))
 
 
 def _expand(facts: Facts, name: str, leaves: dict[str, Leaf], above: set[str]) -> None:

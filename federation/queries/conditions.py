@@ -70,7 +70,9 @@ class Conditions:
                 return value.sql
             shown = str(node) if isinstance(node, syntax.Name) else value.sql
             raise self._error(f"{shown} is no condition", node, "compare it: name = value")
-        if isinstance(node, (syntax.Arithmetic, syntax.Negative, syntax.Span, syntax.RegionCall, syntax.TimeLiteral)):
+        if isinstance(
+            node, (syntax.Arithmetic, syntax.Negative, syntax.Span, syntax.RegionCall, syntax.TimeLiteral)
+        ):
             raise self._error("a value alone is no condition", node, "compare it: name = value")
         return self.of(node)
 
@@ -81,7 +83,9 @@ class Conditions:
     def _compare(self, node: syntax.Compare) -> str:
         for side in (node.left, node.right):
             if isinstance(side, syntax.Literal) and side.value is None:
-                raise self._error("a comparison with NULL is never true", side, "write IS NULL or IS NOT NULL")
+                raise self._error(
+                    "a comparison with NULL is never true", side, "write IS NULL or IS NOT NULL"
+                )
         left, right = self.values.alike([node.left, node.right])
         if node.operator not in {"=", "<>"}:
             self._ordered(left, node.left)
@@ -101,7 +105,9 @@ class Conditions:
         singles = [item for item in node.items if not isinstance(item, syntax.Range)]
         part, *found = self.values.alike([node.part, *singles])
         if ranges and part.type is not _L.INT64:
-            raise self._error(f"a range needs whole numbers, not {part.type}", ranges[0], "write single values")
+            raise self._error(
+                f"a range needs whole numbers, not {part.type}", ranges[0], "write single values"
+            )
         listed = [value.sql for value in found if value.type is not None]
         conditions = []
         for item in ranges:
@@ -123,7 +129,9 @@ class Conditions:
         part, pattern = self.values.of(node.part), self.values.of(node.pattern)
         word = "GLOB" if node.glob else "LIKE"
         if part.type is not _L.STRING:
-            raise self._error(f"{word} needs a text, not {part.type}", node.part, "compare it with =, < or IN")
+            raise self._error(
+                f"{word} needs a text, not {part.type}", node.part, "compare it with =, < or IN"
+            )
         if not isinstance(pattern.constant, str):
             raise self._error(f"the pattern of {word} is no text", node.pattern, "write it in single quotes")
         if not node.glob and pattern.constant.replace("\\\\", "").endswith("\\"):
@@ -171,9 +179,9 @@ class Conditions:
         for side in (node.left, node.right):
             if isinstance(side, syntax.Name):
                 meaning = self.values.names.resolve(side, self.values.text)
-                if isinstance(meaning, ElementField):
+                if isinstance(meaning, ElementField) and self.values.columns.is_optional(meaning.element):
                     element = self.values.names.universe[meaning.element]
-                    key = element.primary_key.name if element.primary_key else element.required[-1]
+                    key = self.values.names.universe.table_key(element.name)[-1]
                     guards.append(f"{self.values.columns.of_element(element.name, key)} IS NOT NULL")
         return "(" + " AND ".join([condition, *guards]) + ")"
 

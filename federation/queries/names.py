@@ -118,8 +118,10 @@ class Names:
             return Key(rest[0], self.universe[rest[0]].key_type)
         found = known.get(_ALIASES.get(field, field))
         if found is None:
-            what = f"{dataset_type.name!r} has no field {field!r}" if rest else (
-                f"{dataset_type.name!r} is a dataset type and has no value"
+            what = (
+                f"{dataset_type.name!r} has no field {field!r}"
+                if rest
+                else (f"{dataset_type.name!r} is a dataset type and has no value")
             )
             raise QueryError(
                 what,
@@ -225,5 +227,9 @@ def _own_fields(fields: dict[str, Meaning], element: DimensionElement) -> dict[s
 def _shown(element: DimensionElement) -> list[str]:
     keys = [element.primary_key.name] if element.primary_key else []
     names = [*keys, *(field.name for field in (*element.alternate_keys, *element.metadata))]
-    names += ["region"] * element.has_region + ["timespan", "timespan.begin", "timespan.end"] * element.has_timespan
+    names += ["region"] * element.has_region + [
+        "timespan",
+        "timespan.begin",
+        "timespan.end",
+    ] * element.has_timespan
     return [*names, *element.required, *element.implied]

@@ -13,7 +13,9 @@ __all__ = ["parse_time", "tai_ns"]
 
 _SCALES = ("tai", "utc")
 _FORMATS = ("iso", "mjd", "jd")
-_HINT = "write T'2025-01-31T12:00:00/tai' (scales tai and utc; formats mjd and jd in front: T'mjd/60706.5/utc')"
+_HINT = (
+    "write T'2025-01-31T12:00:00/tai' (scales tai and utc; formats mjd and jd in front: T'mjd/60706.5/utc')"
+)
 _EPOCH_JD = 2440587
 _DAY_NS = 86_400 * 1_000_000_000
 
@@ -34,7 +36,9 @@ def parse_time(text: str) -> int:
             tai = parse_tai(parts[0])  # exact, and checks the text for both scales
         except UserError as error:
             raise UserError(f"{text!r} is not a moment", hint=_HINT) from error
-        return _in_range(tai if scale == "tai" else tai_ns(_time(parts[0].replace("T", " "), "iso", scale)), text)
+        return _in_range(
+            tai if scale == "tai" else tai_ns(_time(parts[0].replace("T", " "), "iso", scale)), text
+        )
     try:
         days = float(parts[0])
     except ValueError as error:

@@ -31,6 +31,7 @@ class Columns(Protocol):
     def key(self, dimension: str) -> str: ...
     def of_element(self, element: str, field: str) -> str: ...
     def of_dataset(self, dataset_type: str, field: str) -> str: ...
+    def is_optional(self, element: str) -> bool: ...
 
 
 @attrs.frozen
@@ -68,7 +69,9 @@ class Values:
             case syntax.Arithmetic():
                 return self._arithmetic(node)
         raise self.error(
-            "a value is needed here, not a condition or region", node, "compare columns, numbers, texts or times"
+            "a value is needed here, not a condition or region",
+            node,
+            "compare columns, numbers, texts or times",
         )
 
     def _name(self, node: syntax.Name) -> Value:
@@ -141,17 +144,18 @@ class Values:
             if kind is _L.UUID and isinstance(constant, str):
                 return Value(literal(uuid.UUID(constant)), kind, constant)
         except ValueError as error:
-            raise self.error(f"{constant!r} is not a UUID", node, "a UUID has 32 hexadecimal digits") from error
+            raise self.error(
+                f"{constant!r} is not a UUID", node, "a UUID has 32 hexadecimal digits"
+            ) from error
         except UserError as error:
             raise self.error(error.message, node, error.hint) from error
-        if (
-            kind is _L.TIMESTAMP
-            and type(constant) is int
-            and isinstance(node, syntax.Literal)
-            and node.bound
-        ):
+        if kind is _L.TIMESTAMP and type(constant) is int and isinstance(node, syntax.Literal) and node.bound:
             return Value(timestamp(constant), kind, constant)
-        raise self.error(f"{value.type} can't be compared with {kind}", node, _REMEDY.get(kind, "write a value of that type"))
+        raise self.error(
+            f"{value.type} can't be compared with {kind}",
+            node,
+            _REMEDY.get(kind, "write a value of that type"),
+        )
 
 
 _REMEDY = {

@@ -12,6 +12,7 @@ from federation.errors import NotFoundError
 from federation.model.catalog import SchemaCatalog, SiteCatalog, TableStats
 from federation.model.logical import LogicalType
 from federation.registry.marks import read_marks
+from federation.registry.metrics import metric_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,9 @@ class CatalogSource:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._counted: dict[str, tuple[Mark, tuple[TableDef, ...], dict[str, TableStats]]] = {}
+        self._counted: dict[
+            str, tuple[Mark, tuple[TableDef, ...], dict[str, TableStats], dict[str, LogicalType]]
+        ] = {}
 
     def catalog(
         self,
@@ -82,7 +85,8 @@ class CatalogSource:
             counted = self._counted.get(held.physical)
             if counted is None or counted[0] != mark:
                 tables = tuple(registry.tables_in(connection, held.physical).values())
-                counted = (mark, tables, self._count(connection, held, tables))
+                stats = self._count(connection, held, tables)
+                counted = (mark, tables, stats, self._metrics(connection, held, tables, stats))
                 self._counted[held.physical] = counted
         schema = SchemaCatalog(
             held.schema,
@@ -92,6 +96,7 @@ class CatalogSource:
             0.0 if held.owned else _whole_seconds(staleness_s.get(held.schema)),
             counted[1],
             counted[2],
+            counted[3],
         )
         return schema, mark
 
@@ -112,6 +117,17 @@ class CatalogSource:
             table.name: TableStats(rows[number], sum(_VALUE_BYTES[column.type] for column in table.columns))
             for number, table in enumerate(tables)
         }
+
+    def _metrics(
+        self,
+        connection: sa.Connection,
+        held: HeldSchema,
+        tables: tuple[TableDef, ...],
+        stats: Mapping[str, TableStats],
+    ) -> dict[str, LogicalType]:
+        if "metric" not in stats or not stats["metric"].row_count:
+            return {}
+        return metric_types(connection, self._registry.physical_tables(held.physical, tables)["metric"])
 
 
 def _whole_seconds(staleness_s: float | None) -> float | None:

@@ -11,12 +11,13 @@ import attrs
 from federation.errors import ConflictError, NotFoundError, UserError
 from federation.model.data_id import DataId
 from federation.model.dataset import DatasetRef, DatasetType, deterministic_id
+from federation.model.logical import LogicalType
 from federation.registry import summaries
 from federation.registry.columns import check_values, columns_of
 from federation.registry.expansion import expand
 from federation.registry.keyed import has_none_in_range
 from federation.registry.removal import remove_datasets
-from federation.registry.transaction import select_rows
+from federation.registry.transaction import select_rows, stored_values
 
 if TYPE_CHECKING:
     from federation.model.dimension import DimensionGroup
@@ -383,7 +384,8 @@ def _identities(
 ) -> list[bytes] | None:
     """16 bytes each: the given ids, those that the data IDs determine, or None for new ones."""
     if ids is not None:
-        out = [identity.bytes if isinstance(identity, uuid.UUID) else bytes(identity) for identity in ids]
+        checked = check_values(LogicalType.UUID, list(ids), f"{name} dataset_id")
+        out = list(stored_values(LogicalType.UUID, checked))
         if len(out) != len(keys):
             raise UserError(
                 f"{len(keys)} datasets of type {name} have {len(out)} ids", hint="give each one id"

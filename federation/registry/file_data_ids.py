@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import tomllib
 import uuid
-import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import yaml
 
 from federation.errors import ConfigError, NotFoundError, UserError
+from federation.formatters.fits_structure import FITS_SUFFIXES
 
-__all__ = ["FileToIngest", "HeaderMapping", "check_fits", "is_fits", "load_header_mapping", "read_data_id"]
+if TYPE_CHECKING:
+    from federation.registry.header_translation import HeaderTranslator
 
-_FITS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
+__all__ = ["FileToIngest", "HeaderMapping", "load_header_mapping", "read_data_id"]
+
 _SIDECAR_KEYS = {"data_id", "metadata", "records", "formatter", "inputs", "task"}
-_BLOCK = 2880
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -38,7 +38,8 @@ _PlainLoader.yaml_implicit_resolvers = {
 class FileToIngest:
     """A file (local path, or URL), its data ID, metadata columns, and dimension records that come with it.
 
-    ``inputs`` are the datasets it was made from, by ``task``.
+    ``records_if_absent`` are inserted only where no record has their keys. ``inputs`` are the datasets it was made
+    from, by ``task``.
 
     Values are as the columns' types have them, or as text: TAI times in ISO form, UUIDs, bytes as hexadecimal.
     """
@@ -50,6 +51,7 @@ class FileToIngest:
     formatter: str | None = None
     inputs: tuple[uuid.UUID, ...] = ()
     task: str | None = None
+    records_if_absent: Mapping[str, tuple[Mapping[str, Any], ...]] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -81,16 +83,22 @@ def load_header_mapping(path: Path) -> HeaderMapping:
     return HeaderMapping(raw["header"], raw.get("metadata", {}), raw.get("constant", {}))
 
 
-def read_data_id(path: str | Path, mapping: HeaderMapping | None = None) -> FileToIngest:
-    """What ``path`` is, from ``<path>.json`` or ``<path>.yaml``, else from its FITS header with ``mapping``.
+def read_data_id(
+    path: str | Path, mapping: HeaderMapping | None = None, translator: HeaderTranslator | None = None
+) -> FileToIngest:
+    """What ``path`` is, from ``<path>.json`` or ``<path>.yaml``, else from its FITS header.
 
-    `NotFoundError` when there is neither; `UserError` naming the file for a sidecar or header that does not tell.
+    The header is read with ``mapping``, or by ``translator``. `NotFoundError` when there is nothing to go by;
+    `UserError` naming the file for a sidecar or header that does not tell.
     """
     file = Path(path)
     for suffix, parse in ((".json", json.loads), (".yaml", _parse_yaml)):
         sidecar = file.with_name(file.name + suffix)
         if sidecar.exists():
             return _from_sidecar(file, sidecar, parse)
+    if mapping is None and translator is not None and file.name.lower().endswith(FITS_SUFFIXES):
+        data_id, records = translator.describe(file)
+        return FileToIngest(str(file), data_id, records_if_absent=records)
     if mapping is None:
         raise NotFoundError(
             f"nothing says what {file} is: no {file.name}.json or {file.name}.yaml beside it",
@@ -176,37 +184,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return value.strip()
     return value if isinstance(value, bool | int | float) else None
-
-
-def is_fits(path: str) -> bool:
-    """Whether the name is that of a FITS file."""
-    return path.lower().endswith(_FITS)
-
-
-def check_fits(path: Path) -> None:
-    """Raise `UserError` unless a local FITS file has all the bytes that its headers announce."""
-    from astropy.io import fits
-    from astropy.utils.exceptions import AstropyUserWarning
-
-    try:
-        with (
-            warnings.catch_warnings(
-                action="ignore", category=AstropyUserWarning
-            ),  # a short file is an error here
-            fits.open(path, memmap=True, lazy_load_hdus=False) as hdus,
-        ):
-            infos = [hdu.fileinfo() for hdu in hdus]
-        wanted = max(info["datLoc"] + info["datSpan"] for info in infos)
-        if path.name.lower().endswith(".gz"):
-            with gzip.open(path) as unpacked:
-                size = sum(len(chunk) for chunk in iter(lambda: unpacked.read(1 << 20), b""))
-        else:
-            size = path.stat().st_size
-    except (OSError, EOFError, TypeError, ValueError, zlib.error) as error:
-        raise _not_fits(path, str(error)) from error
-    # astropy ends the last unit at the end of a short file: a whole one has whole blocks
-    if size < wanted or size % _BLOCK:
-        raise _not_fits(path, f"it has {size} bytes, its headers announce {wanted}")
 
 
 def _not_fits(path: Path, reason: str) -> UserError:

@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from federation.datastore import Datastore, UrlSource, artifact_path
-from federation.datastore.checksum import of_chunks
-from federation.datastore.durable import fsync_directory, make_directories
-from federation.datastore.io_errors import as_federation_error
+from federation.datastore import Datastore, artifact_path
 from federation.errors import ConflictError, NotFoundError, UnavailableError, UserError
+from federation.formatters import formats
 from federation.model.collection import Collection, CollectionType
-from federation.model.data_id import DataId
-from federation.model.dataset import DatasetType, deterministic_id
+from federation.model.dataset import DatasetType
 from federation.model.position import SchemaId
 from federation.model.system_tables import system_tables
 from federation.registry import artifacts, collections, dimensions, provenance
-from federation.registry.datasets import NewDataset, insert_datasets
-from federation.registry.file_data_ids import (
-    FileToIngest,
-    HeaderMapping,
-    check_fits,
-    is_fits,
-    load_header_mapping,
-    read_data_id,
+from federation.registry.conflicts import note_conflict
+from federation.registry.datasets import insert_many
+from federation.registry.file_data_ids import FileToIngest, HeaderMapping, load_header_mapping, read_data_id
+from federation.registry.ingest_identity import Item, identify
+from federation.registry.ingest_placing import (
+    Mode,
+    content_of,
+    local_of,
+    place,
+    remove_source,
+    suffix_of,
+    url_of,
 )
 from federation.registry.row_values import row_of
 from federation.registry.transaction import select_rows
 
 if TYPE_CHECKING:
+    from federation.datastore.store import Stored
+    from federation.formatters import Formatter
+    from federation.model.logical import TableDef
     from federation.registry.registry import Registry
     from federation.registry.transaction import Transaction
 
@@ -43,32 +45,36 @@ __all__ = [
     "HeaderMapping",
     "IngestReport",
     "Mode",
+    "OnConflict",
     "ingest_files",
     "load_header_mapping",
     "read_data_id",
 ]
 
-Mode = Literal["copy", "move", "link", "direct"]
+#: what becomes of a file whose identity is recorded with another content
+OnConflict = Literal["refuse", "record", "ignore", "replace"]
 
 
 @attrs.frozen
 class IngestReport:
-    """Ids of the datasets that are new and of those that were there, files stored or recorded, and their bytes."""
+    """Ids of the datasets that are new and of those that were there, files stored or recorded, and their bytes.
+
+    ``conflicts`` are paths of files that were left out, because their datasets are recorded with another content.
+    """
 
     new: tuple[uuid.UUID, ...]
     known: tuple[uuid.UUID, ...]
     files: int
     bytes: int
+    conflicts: tuple[str, ...] = ()
 
 
 @attrs.frozen
-class _Item:
-    """A file with its identity; ``recorded`` is the artifact row that this site has of it, if any."""
+class _Conflict:
+    """A file of another content than the recorded one."""
 
-    file: FileToIngest
-    dataset_id: uuid.UUID
-    data_id: DataId
-    recorded: Mapping[str, Any] | None
+    item: Item
+    offered: str
 
 
 def ingest_files(
@@ -81,214 +87,153 @@ def ingest_files(
     files: Sequence[FileToIngest],
     mode: Mode = "copy",
     once: bool = False,
+    on_conflict: OnConflict = "refuse",
+    keywords: Mapping[str, str] | None = None,
 ) -> IngestReport:
     """Ingest files as datasets of one type into one RUN, which is registered if it is not there.
 
     ``copy``, ``move`` and ``link`` (a hard link) put a file into the datastore, ``direct`` records where it is. With
-    ``once`` an id follows from the data ID. A file that is there already changes nothing; `ConflictError` when its
-    content is another. Nothing is registered, and no new copy stays, when any file fails; sources of ``move`` are
-    removed last.
+    ``once`` an id follows from the data ID. A file that is there already changes nothing. One whose dataset is recorded
+    with another content is a `ConflictError`, or by ``on_conflict`` is left out (``ignore``), left out and noted
+    (``record``), or takes the place of the old dataset under a new id (``replace``). Metadata columns that a file comes
+    without are filled by its formatter, ``keywords`` giving the names there of those that have another.
+
+    Nothing is registered, and no new copy stays, when any file fails; sources of ``move`` are removed last.
     """
     if mode == "link" and datastore.local_root is None:
         raise UserError(
             f"files can't be linked into {datastore.url}", hint="copy them, or use a local datastore"
         )
-    items = _identify(registry, schema, run, dataset_type, files, once=once)
+    if once and on_conflict == "replace":
+        raise UserError(
+            "datasets whose ids follow from their data IDs can't be replaced", hint="ask for new ids"
+        )
+    declared, items = identify(registry, schema, run, dataset_type, files, once=once)
     for item in items:
-        _check_readable(item.file)
-    stored: list[artifacts.Artifact] = []
-    placed: dict[uuid.UUID, str] = {}
+        _check_file(item.file.path, item.formatter, declared)
+    placed: dict[str, uuid.UUID] = {}
     try:
-        for item in items:
-            artifact = _store(datastore, item, run, dataset_type, mode, placed)
-            if artifact is not None:
-                stored.append(artifact)
-        new = _register(registry, schema, run, dataset_type, items, stored)
+        kept, stored, conflicts = _store(registry, datastore, items, run, declared, mode, on_conflict, placed)
+        rows = _metadata(registry, declared, kept, keywords or {})
+        new = _register(registry, schema, run, declared, kept, rows, stored, conflicts, on_conflict)
     except UnavailableError:
         raise  # whether the rows were committed is not known: a file too many does no harm, one too few does
     except BaseException:
         _remove_unregistered(registry, schema, datastore, placed)
         raise
+    _remove_replaced(datastore, conflicts if on_conflict == "replace" else ())
     if mode == "move":
-        for item in items:
-            _remove_source(datastore, item.file.path)
-    ids = [item.dataset_id for item in items]
+        for item in kept:
+            remove_source(datastore, item.file.path)
+    ids = [item.dataset_id for item in kept]
     return IngestReport(
         tuple(i for i in ids if i in new),
         tuple(i for i in ids if i not in new),
         len(stored),
         sum(artifact.size_bytes or 0 for artifact in stored),
+        () if on_conflict == "replace" else tuple(conflict.item.file.path for conflict in conflicts),
     )
-
-
-# -- identity ---------------------------------------------------------------------------------------------------
-
-
-def _identify(
-    registry: Registry, schema: str, run: str, dataset_type: str, files: Sequence[FileToIngest], *, once: bool
-) -> list[_Item]:
-    held = registry.get(SchemaId(registry.site, schema))
-    with registry.database.read((held.physical,)) as connection:
-        tables = registry.tables_in(connection, held.physical)
-        physical = registry.physical_tables(held.physical, tuple(tables.values()))
-        declared = list(select_rows(connection, physical["dataset_type"], ("name",), [(dataset_type,)]))
-        if not declared:
-            raise NotFoundError(
-                f"dataset type {dataset_type!r} is not declared in {held.schema}", hint="declare it first"
-            )
-        group = registry.universe.group(DatasetType.from_row(declared[0]).dimensions)
-        data_ids = [DataId.standardize(registry.universe, group, file.data_id) for file in files]
-        _check_distinct(files, data_ids)
-        columns = ("run", *group.required)
-        keys = [(run, *data_id.values_) for data_id in data_ids]
-        there = {
-            tuple(row[name] for name in columns): row["dataset_id"]
-            for row in select_rows(connection, physical[dataset_type], columns, keys)
-        }
-        ids = [
-            there.get(key) or (deterministic_id(dataset_type, run, data_id) if once else registry.new_id())
-            for key, data_id in zip(keys, data_ids, strict=True)
-        ]
-        recorded = {
-            row["dataset_id"]: row
-            for row in select_rows(connection, physical["artifact"], ("dataset_id",), [(i,) for i in ids])
-            if row["site"] == registry.site
-        }
-    return [
-        _Item(file, i, data_id, recorded.get(i))
-        for file, i, data_id in zip(files, ids, data_ids, strict=True)
-    ]
-
-
-def _check_distinct(files: Sequence[FileToIngest], data_ids: Sequence[DataId]) -> None:
-    seen: dict[DataId, str] = {}
-    for file, data_id in zip(files, data_ids, strict=True):
-        other = seen.setdefault(data_id, file.path)
-        if other is not file.path:
-            raise UserError(
-                f"{other} and {file.path} have one data ID {data_id}", hint="ingest only one of them"
-            )
 
 
 # -- files ------------------------------------------------------------------------------------------------------
 
 
-def _local(path: str) -> Path | None:
-    """The local file that a path or ``file://`` URL means; None for a remote one."""
-    if "://" not in path:
-        return Path(path).absolute()
-    return Path(path.removeprefix("file://")) if path.startswith("file://") else None
-
-
-def _check_readable(file: FileToIngest) -> None:
-    local = _local(file.path)
-    if local is None:
-        return
-    if not local.is_file():
+def _check_file(path: str, formatter: Formatter | None, declared: DatasetType) -> None:
+    """Raise unless a file may become a dataset of the type, as far as its name and its structure tell."""
+    local = local_of(path)
+    if local is not None and not local.is_file():
         raise NotFoundError(f"no file {local}", hint="check the path")
-    if is_fits(local.name):
-        check_fits(local)
+    if formatter is None:
+        return
+    formats().check_fits(formatter, declared.storage_class, path)
+    if local is not None:
+        formatter.check(local)
 
 
 def _store(
-    datastore: Datastore, item: _Item, run: str, dataset_type: str, mode: Mode, placed: dict[uuid.UUID, str]
-) -> artifacts.Artifact | None:
-    """Bring a file to its place; None where it is there already. New files are added to ``placed``."""
-    file, recorded = item.file, item.recorded
-    uri = file.path if "://" in file.path else f"file://{_local(file.path)}"
-    if recorded is not None and recorded["checksum"] is not None:
-        with UrlSource(uri).open() as chunks:
-            _, checksum = of_chunks(chunks)
-        if checksum != recorded["checksum"]:
-            raise ConflictError(
-                f"{file.path} has other content than {recorded['uri']}, the {dataset_type} {item.data_id} in {run}",
-                hint="one identity has one content; ingest it into another RUN",
-            )
-        if recorded["present"]:
-            return None
-    target = artifact_path(dataset_type, run, item.data_id, item.dataset_id, _suffix(file.path))
-    if mode == "direct":
-        target = uri
-    elif not datastore.exists(target):
-        if mode != "link":
-            stored = datastore.put_file(uri, target)
-            placed[item.dataset_id] = target
-            return artifacts.Artifact(
-                item.dataset_id, target, stored.size_bytes, stored.checksum, file.formatter
-            )
-        _link(datastore, uri, target)
-        placed[item.dataset_id] = target
-    elif _content(datastore.resolve(target)) != _content(uri):
-        raise ConflictError(
-            f"{datastore.resolve(target)} has other content than {file.path}",
-            hint="a file is never overwritten; remove the one that is wrong",
-        )
-    size, checksum = _content(datastore.resolve(target))
-    return artifacts.Artifact(item.dataset_id, target, size, checksum, file.formatter)
+    registry: Registry,
+    datastore: Datastore,
+    items: Sequence[Item],
+    run: str,
+    declared: DatasetType,
+    mode: Mode,
+    on_conflict: OnConflict,
+    placed: dict[str, uuid.UUID],
+) -> tuple[list[Item], list[artifacts.Artifact], list[_Conflict]]:
+    """Bring every file to its place: (files to register, files now stored, files of another content)."""
+    kept: list[Item] = []
+    stored: list[artifacts.Artifact] = []
+    conflicts: list[_Conflict] = []
+    for item in items:
+        path, recorded = item.file.path, item.recorded
+        if recorded is not None and recorded["checksum"] is not None:
+            offered = content_of(path)
+            if _differs(recorded, offered):
+                if on_conflict == "refuse":
+                    raise ConflictError(
+                        f"{path} has other content than {recorded['uri']}, "
+                        f"the {declared.name} {item.data_id} in {run}",
+                        hint="one identity has one content; ingest it into another RUN",
+                    )
+                conflicts.append(_Conflict(item, offered.checksum))
+                if on_conflict != "replace":
+                    continue
+                item = attrs.evolve(item, dataset_id=registry.new_id(), recorded=None)
+            elif recorded["present"] and recorded["site"] == registry.site:
+                kept.append(item)
+                continue
+        identity = item.dataset_id
+        target = artifact_path(declared.name, run, item.data_id, identity, suffix_of(path))
+        uri, content = place(datastore, path, target, mode, partial(placed.__setitem__, target, identity))
+        name = item.formatter.name if item.formatter is not None else None
+        kept.append(item)
+        stored.append(artifacts.Artifact(identity, uri, content.size_bytes, content.checksum, name))
+    return kept, stored, conflicts
 
 
-def _content(uri: str) -> tuple[int, str]:
-    with UrlSource(uri).open() as chunks:
-        return of_chunks(chunks)
-
-
-def _suffix(path: str) -> str:
-    """The end of the name that says how it is read.
-
-    >>> _suffix("a/b.1.fits.gz"), _suffix("x.YAML"), _suffix("v1.2-beta")
-    ('.fits.gz', '.YAML', '')
-    """
-    suffixes = Path(path).suffixes
-    kept = (
-        suffixes[-2:]
-        if suffixes and suffixes[-1].lower() in (".gz", ".fz", ".bz2", ".xz", ".zst")
-        else suffixes[-1:]
-    )
-    text = "".join(kept)
-    return (
-        text
-        if all(part.isalnum() and part.isascii() and len(part) <= 10 for part in text.split(".")[1:])
-        else ""
+def _differs(recorded: Mapping[str, Any], offered: Stored) -> bool:
+    return artifacts.differ(
+        recorded["checksum"], offered.checksum, recorded["size_bytes"], offered.size_bytes
     )
 
 
-def _link(datastore: Datastore, uri: str, target: str) -> None:
-    local = _local(uri)
-    if local is None or datastore.local_root is None:
-        raise UserError(f"{uri} can't be linked: it is not a local file", hint="copy it")
-    place = datastore.local_root / target
-    try:
-        make_directories(place.parent)
-        os.link(local.resolve(), place)
-        fsync_directory(place.parent)
-    except OSError as error:
-        if error.errno in (errno.EXDEV, errno.EMLINK, errno.EPERM):
-            raise UserError(
-                f"{local} can't be linked to {place}: {error.strerror}",
-                hint="copy it: links end at the file system",
-            ) from error
-        raise as_federation_error(error, "link", str(place)) from error
+def _metadata(
+    registry: Registry, declared: DatasetType, items: Sequence[Item], keywords: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """A row of metadata columns for each file: what came with it, and what its formatter finds of the others."""
+    table = registry.table_of(declared)
+    rows = []
+    for item in items:
+        row = row_of(table, item.file.metadata, item.file.path)
+        missing = {keywords.get(f.name, f.name): f.name for f in declared.metadata if f.name not in row}
+        local = local_of(item.file.path)
+        if missing and item.formatter is not None and local is not None:
+            found = item.formatter.metadata(local, tuple(missing))
+            row |= row_of(table, {missing[name]: value for name, value in found.items()}, item.file.path)
+        rows.append(row)
+    return rows
 
 
 def _remove_unregistered(
-    registry: Registry, schema: str, datastore: Datastore, placed: Mapping[uuid.UUID, str]
+    registry: Registry, schema: str, datastore: Datastore, placed: Mapping[str, uuid.UUID]
 ) -> None:
     """Remove new files, but not one that another process has registered in the meantime."""
     held = registry.get(SchemaId(registry.site, schema))
     with registry.database.read((held.physical,)) as connection:
         table = registry.physical_tables(held.physical, system_tables())["artifact"]
-        kept = {row["uri"] for row in select_rows(connection, table, ("dataset_id",), [(i,) for i in placed])}
-    for path in placed.values():
+        wanted = [(i,) for i in placed.values()]
+        kept = {row["uri"] for row in select_rows(connection, table, ("dataset_id",), wanted)}
+    for path in placed:
         if path not in kept:
             datastore.remove(path)
 
 
-def _remove_source(datastore: Datastore, path: str) -> None:
-    local = _local(path)
-    if local is not None and datastore.contains(f"file://{local}"):
-        return  # it is the stored file itself
-    source = Datastore(str(local.parent) if local else path.rpartition("/")[0])
-    source.remove(local.name if local else path.rpartition("/")[2])
+def _remove_replaced(datastore: Datastore, conflicts: Sequence[_Conflict]) -> None:
+    """Remove the files of datasets that are registered no longer; those outside of the datastore stay."""
+    for conflict in conflicts:
+        recorded = conflict.item.recorded
+        if recorded is not None and "://" not in recorded["uri"] and datastore.exists(recorded["uri"]):
+            datastore.remove(recorded["uri"])
 
 
 # -- rows -------------------------------------------------------------------------------------------------------
@@ -298,38 +243,60 @@ def _register(
     registry: Registry,
     schema: str,
     run: str,
-    dataset_type: str,
-    items: Sequence[_Item],
+    declared: DatasetType,
+    items: Sequence[Item],
+    rows: Sequence[Mapping[str, Any]],
     stored: Sequence[artifacts.Artifact],
+    conflicts: Sequence[_Conflict],
+    on_conflict: OnConflict,
 ) -> frozenset[uuid.UUID]:
+    """One transaction for all of it; the ids that are new."""
     with registry.transaction(schema) as tx:
         _insert_records(tx, items)
         if not tx.select("collection", ("name",), [(run,)]):
             collections.register(tx, Collection(run, CollectionType.RUN))
-        table = tx.table(dataset_type)
-        inserted = insert_datasets(
-            tx,
-            [
-                NewDataset(
-                    dataset_type, run, item.file.data_id, item.dataset_id,
-                    metadata=row_of(table, item.file.metadata, item.file.path),
-                )
-                for item in items
-            ],
-        )  # fmt: skip
+        ids = [item.dataset_id for item in items]
+        data_ids = [item.file.data_id for item in items]
+        replace: Literal["refuse", "replace"] = "replace" if on_conflict == "replace" else "refuse"
+        done = insert_many(
+            tx, declared.name, run, data_ids, ids=ids, metadata=list(rows), on_conflict=replace
+        )
         edges = [(item.dataset_id, source, item.file.task) for item in items for source in item.file.inputs]
         provenance.add_edges(tx, edges)
         artifacts.record(tx, stored)
-    return inserted.new
+        for conflict in conflicts if on_conflict == "record" else ():
+            recorded = conflict.item.recorded
+            note_conflict(
+                tx, conflict.item.dataset_id, declared.name, run, "checksum",
+                "" if recorded is None else recorded["checksum"], conflict.offered, url_of(conflict.item.file.path),
+            )  # fmt: skip
+    return frozenset(i for i, is_new in zip(ids, done.new, strict=True) if is_new)
 
 
-def _insert_records(tx: Transaction, items: Sequence[_Item]) -> None:
-    by_element: dict[str, list[dict[str, Any]]] = {}
+def _insert_records(tx: Transaction, items: Sequence[Item]) -> None:
+    """Insert the records that files came with; of those that are only to be there, the ones that are not."""
+    universe = tx.registry.universe
+    given: dict[str, list[dict[str, Any]]] = {}
+    absent: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
     for item in items:
         for element, rows in item.file.records.items():
-            tx.registry.universe[element]
+            universe[element]
             table = tx.table(element)
-            by_element.setdefault(element, []).extend(row_of(table, row, item.file.path) for row in rows)
-    for element in tx.registry.universe.element_names:
-        if element in by_element:
-            dimensions.insert_records(tx, element, by_element[element])
+            given.setdefault(element, []).extend(row_of(table, row, item.file.path) for row in rows)
+        for element, rows in item.file.records_if_absent.items():
+            universe[element]
+            table = tx.table(element)
+            for row in rows:
+                typed = row_of(table, row, item.file.path)
+                absent.setdefault(element, {}).setdefault(_key(table, typed), typed)
+    for element in universe.element_names:
+        if element in given:
+            dimensions.insert_records(tx, element, given[element])
+        if element in absent:
+            known = tx.known(element, tx.table(element).key, absent[element])
+            fresh = [row for key, row in absent[element].items() if key not in known]
+            dimensions.insert_records(tx, element, fresh)
+
+
+def _key(table: TableDef, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(name) for name in table.key)

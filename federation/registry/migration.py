@@ -17,7 +17,7 @@ from federation.changelog.log import log_tables
 from federation.errors import NotFoundError
 from federation.killpoints import killpoint
 from federation.model.dimension import DimensionUniverse
-
+from federation.registry import summaries
 from federation.registry.formats import fixed_tables, format_of
 from federation.registry.migration_backup import back_up
 from federation.registry.migration_layout import LayoutChange, align_tables
@@ -161,7 +161,7 @@ def _migrate_schema(registry: Registry, held: HeldSchema) -> SchemaMigration:
     summarized = 0
     if held.owned:
         with registry.transaction(held.schema.name) as tx:
-            summarized = 0
+            summarized = summaries.refresh(tx)
     return SchemaMigration(held.schema, tuple(changes), summarized)
 
 

@@ -1,4 +1,4 @@
-"""Makes the physical tables of a schema what this software would have made: missing tables, other constraints, indexes."""
+"""Makes the tables of a schema what this software would have made: missing ones, other constraints, indexes."""
 
 from __future__ import annotations
 

@@ -12,9 +12,10 @@ from federation.model.timespan import parse_tai
 from federation.registry.butler_fields import is_of_type
 
 if TYPE_CHECKING:
+    from federation.model.dimension import DimensionUniverse
     from federation.model.logical import ColumnDef, TableDef
 
-__all__ = ["row_of"]
+__all__ = ["row_of", "typed_data_id"]
 
 
 def row_of(table: TableDef, row: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -46,3 +47,17 @@ def _value(column: ColumnDef, value: Any, where: str) -> Any:
     if not is_of_type(value, wanted):
         raise UserError(f"{where} = {value!r} is not of type {column.type.value}", hint="correct the value")
     return value
+
+
+def typed_data_id(universe: DimensionUniverse, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A data ID whose texts are made integers where the dimension's key is one."""
+    out = dict(values)
+    for name, value in values.items():
+        if isinstance(value, str) and universe[name].key_type is LogicalType.INT64:
+            try:
+                out[name] = int(value)
+            except ValueError:
+                raise UserError(
+                    f"data ID value {name}={value!r} is not an integer", hint="correct the data ID"
+                ) from None
+    return out

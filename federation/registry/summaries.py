@@ -72,7 +72,7 @@ def note(tx: Transaction, collection: str, dataset_type: str, governors: Mapping
 
 
 def _rows(dataset_type: str, governors: Mapping[str, Iterable[Any]]) -> set[_Row]:
-    rows = {(dataset_type, name, str(value)) for name, values in governors.items() for value in values}
+    rows = {(dataset_type, name, str(value)) for name, values in governors.items() for value in values if value is not None}
     return rows or {(dataset_type, "", "")}
 
 

@@ -38,12 +38,11 @@ def read_file(path: Path) -> pa.Table:
         )
     if not path.is_file():
         raise NotFoundError(f"no file {path}", hint="check the path")
-    from pyarrow import csv, feather, parquet
+    from pyarrow import feather, parquet
 
     try:
         if suffix in (".csv", ".tsv"):
-            options = csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",")
-            return csv.read_csv(path, parse_options=options)
+            return _read_text(path, "\t" if suffix == ".tsv" else ",")
         if suffix == ".parquet":
             return parquet.read_table(path)
         return feather.read_table(path, memory_map=False)
@@ -52,6 +51,18 @@ def read_file(path: Path) -> pa.Table:
         raise UserError(
             f"{path} is not a readable {suffix[1:]} file: {text}", hint="mend the file"
         ) from error
+
+
+def _read_text(path: Path, delimiter: str) -> pa.Table:
+    from pyarrow import csv
+
+    found = csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=delimiter))
+    for field in found.schema:
+        if pa.types.is_binary(field.type):
+            raise UserError(
+                f"{path}: column {field.name!r} is not all UTF-8", hint="write the file in the encoding UTF-8"
+            )
+    return found
 
 
 def logical_table(

@@ -93,8 +93,8 @@ def create_table(
     if felis is not None:
         definition = _with_required(described(definition, felis), felis)
     _check_columns(definition, place)
-    rows = table_data.fitted(rows, definition.table(), place)
     table_data.check_keys(rows, key, place)
+    rows = table_data.fitted(rows, definition.table(), place)
     with registry.transaction(schema) as tx:
         notes += check_free(tx, definition)
         tx.add_table(definition.table())
@@ -227,8 +227,14 @@ def append_rows(
         if table.key == (ROW_ID,) and ROW_ID not in rows.column_names:
             highest = sa.select(sa.func.max(tx.physical(table.name).c[ROW_ID]))
             rows = _numbered(rows, (tx.connection.execute(highest).scalar() or 0) + 1)
-        rows = table_data.fitted(rows, table, place)
+        missing = [name for name in table.key if name not in rows.column_names]
+        if missing:
+            raise UserError(
+                f"{place} has no column {missing[0]!r}, which is of the key of table {table.name}",
+                hint="its key: " + ", ".join(table.key),
+            )
         table_data.check_keys(rows, table.key, place)
+        rows = table_data.fitted(rows, table, place)
         _refuse_known(tx, table, rows, place)
         put_rows(tx, table.name, rows)
         count = _count(tx.connection, tx.physical(table.name))

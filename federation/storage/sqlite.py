@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SqliteDatabase"]
 
+#: smaller schemas are read quickly in any way
+ANALYZE_ROWS = 10_000
+
 
 class SqliteDatabase(Database):
     """``directory`` holds ``<schema>.sqlite`` in WAL mode; ``read_only`` opens them without writing a byte."""
@@ -33,6 +37,8 @@ class SqliteDatabase(Database):
         self._readers = SqlitePool(self._engine, directory, read_only=read_only)
         #: BEGIN IMMEDIATE locks whatever is attached, so a writer's connection has its schema alone
         self._writers: dict[str, SqlitePool] = {}
+        #: rows of a schema at its last statistics, and changed since; by this process
+        self._written: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
     @staticmethod
@@ -78,6 +84,7 @@ class SqliteDatabase(Database):
             database_errors(f"{self.describe()}, schema {schema}"),
             self._writer(schema).connection((schema,)) as taken,
         ):
+            before = taken.raw.total_changes
             taken.raw.execute("BEGIN IMMEDIATE")
             try:
                 yield taken.connection
@@ -86,6 +93,21 @@ class SqliteDatabase(Database):
                     taken.raw.execute("ROLLBACK")
                 raise
             taken.raw.execute("COMMIT")
+            self._keep_statistics(taken.raw, schema, taken.raw.total_changes - before)
+
+    def _keep_statistics(self, raw: sqlite3.Connection, schema: str, changed: int) -> None:
+        """Gather statistics when a schema has doubled: without them SQLite takes an index that has one value only."""
+        with self._lock:
+            known = self._written.get(schema)
+            if known is None:
+                known = (_analysed_rows(raw, schema), 0)
+            rows, since = known[0], known[1] + changed
+            is_due = since >= max(rows, ANALYZE_ROWS)
+            self._written[schema] = (rows + since, 0) if is_due else (rows, since)
+        if is_due:
+            # another writer has the lock: they are for speed alone, and the next doubling comes
+            with contextlib.suppress(sqlite3.OperationalError):
+                raw.execute(f'ANALYZE "{schema}"')
 
     def create_schema(self, schema: str) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -107,6 +129,15 @@ class SqliteDatabase(Database):
         for pool in pools:
             pool.close()
         self._engine.dispose()
+
+
+def _analysed_rows(raw: sqlite3.Connection, schema: str) -> int:
+    """Rows of a schema's tables by its statistics, 0 without."""
+    found = raw.execute(f'SELECT count(*) FROM "{schema}".sqlite_schema WHERE name = ?', ("sqlite_stat1",))
+    if not found.fetchone()[0]:
+        return 0
+    counts = f'SELECT max(CAST(stat AS INTEGER)) AS n FROM "{schema}".sqlite_stat1 GROUP BY tbl'
+    return int(raw.execute(f"SELECT coalesce(sum(n), 0) FROM ({counts})").fetchone()[0])
 
 
 def _touch(schemas: tuple[str, ...]) -> str:

@@ -74,10 +74,10 @@ class TestMaking:
         with pytest.raises(ForbiddenError, match="user bob may not create schema alice at site base"):
             create_schema(registry, "alice", user="bob")
 
-    @pytest.mark.parametrize("name", ["Alice", "a b", "", "federation", "x" * 29, "a__b"])
-    def test_a_name_that_no_schema_can_have_is_refused(self, registry: Registry, name: str) -> None:
-        with pytest.raises(UserError, match=r"schema name .* is not allowed"):
-            create_schema(registry, name)
+    def test_a_name_that_no_schema_can_have_is_refused(self, registry: Registry) -> None:
+        for name in ("Alice", "a b", "", "federation", "x" * 29, "a__b"):
+            with pytest.raises(UserError, match=r"schema name .* is not allowed"):
+                create_schema(registry, name)
 
 
 class TestDropping:
@@ -278,10 +278,10 @@ class TestGrants:
         after = rows(schemas, SchemaId("base", "base"))["schema_grant"]
         assert after - before == {("alice", "bob", "read", grants.operator())}
 
-    @pytest.mark.parametrize("grantee", ["", "a b", "-x", "é", "x" * 65, "a\nb"])
-    def test_of_an_impossible_user_are_refused(self, schemas: Registry, grantee: str) -> None:
-        with pytest.raises(UserError, match=r"user name .* is not allowed"):
-            grants.grant(schemas, None, "read", "alice", grantee)
+    def test_of_an_impossible_user_are_refused(self, schemas: Registry) -> None:
+        for grantee in ("", "a b", "-x", "é", "x" * 65, "a\nb"):
+            with pytest.raises(UserError, match=r"user name .* is not allowed"):
+                grants.grant(schemas, None, "read", "alice", grantee)
 
     def test_of_what_is_not_there_are_refused(self, schemas: Registry) -> None:
         with pytest.raises(NotFoundError, match="no schema 'carol' of its own"):
@@ -317,21 +317,16 @@ class TestGroups:
         with pytest.raises(ForbiddenError):
             grants.remove_member(group, "alice", "commissioning", "alice")
 
-    @pytest.mark.parametrize(
-        ("name", "member", "says"),
-        [
+    def test_that_would_confuse_names_are_refused(self, group: Registry) -> None:
+        for name, member, says in (
             ("alice", "bob", "alice is a user and can't be a group too"),
             ("other", "commissioning", "commissioning is a group and can't be a member"),
             ("base", "bob", "would own the site's own schema"),
             ("Group", "bob", "group name 'Group' is not allowed"),
             ("group", "b b", "user name 'b b' is not allowed"),
-        ],
-    )
-    def test_that_would_confuse_names_are_refused(
-        self, group: Registry, name: str, member: str, says: str
-    ) -> None:
-        with pytest.raises(UserError, match=says):
-            grants.add_member(group, None, name, member)
+        ):
+            with pytest.raises(UserError, match=says):
+                grants.add_member(group, None, name, member)
 
     def test_lose_only_who_is_in_them(self, group: Registry) -> None:
         with pytest.raises(NotFoundError, match="bob is not a member of group commissioning") as error:

@@ -61,6 +61,17 @@ STORED = {
 }
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A site for all the tables that are refused: nothing is ever written to it."""
+    with open_registry(database_of("sqlite", tmp_path_factory.mktemp("base")), "base") as registry:
+        registry.create_schema("alice")
+        with registry.transaction("base") as tx:
+            dataset_types.declare(tx, DatasetType("flat", ("detector",), "Exposure"))
+        yield registry
+        assert list_tables(registry, "alice") == ()
+
+
 @pytest.fixture
 def site(registry: Registry) -> Registry:
     registry.create_schema("alice")
@@ -184,12 +195,12 @@ class TestBadTables:
         ],
     )
     def test_with_a_type_or_value_that_no_column_has_are_refused(
-        self, site: Registry, column: pa.Array, says: str, hint: str
+        self, shared: Registry, column: pa.Array, says: str, hint: str
     ) -> None:
         with pytest.raises(UserError, match=f"^night.parquet: {says}") as error:
-            make(site, pa.table({"c": column}), place="night.parquet")
+            make(shared, pa.table({"c": column}), place="night.parquet")
         assert hint in error.value.hint
-        assert list_tables(site, "alice") == ()
+        assert list_tables(shared, "alice") == ()
 
     @pytest.mark.parametrize(
         ("data", "key", "says"),
@@ -206,32 +217,30 @@ class TestBadTables:
         ],
     )
     def test_with_keys_or_names_that_are_wrong_are_refused(
-        self, site: Registry, data: dict[str, list[Any]], key: list[str], says: str
+        self, shared: Registry, data: dict[str, list[Any]], key: list[str], says: str
     ) -> None:
         with pytest.raises(UserError, match=says):
-            make(site, pa.table(data), key=key)
-        assert list_tables(site, "alice") == ()
+            make(shared, pa.table(data), key=key)
+        assert list_tables(shared, "alice") == ()
 
-    def test_with_two_columns_of_one_name_are_refused(self, site: Registry) -> None:
+    def test_with_two_columns_of_one_name_are_refused(self, shared: Registry) -> None:
         with pytest.raises(UserError, match="has two columns 'x'"):
-            make(site, pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"]))
+            make(shared, pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"]))
 
     @pytest.mark.parametrize(
         ("name", "kind"),
         [("visit", "dimension"), ("Visit", "dimension"), ("dataset", "system"), ("flat", "dataset_type")],
     )
     def test_under_the_name_of_a_logical_table_are_refused(
-        self, site: Registry, name: str, kind: str
+        self, shared: Registry, name: str, kind: str
     ) -> None:
-        with site.transaction("base") as tx:
-            dataset_types.declare(tx, DatasetType("flat", ("detector",), "Exposure"))
         with pytest.raises(ConflictError, match=f"'{name}' is the name of a {kind} table in base/"):
-            make(site, pa.table({"x": [1]}), name)
+            make(shared, pa.table({"x": [1]}), name)
 
     @pytest.mark.parametrize("name", ["", "a b", "1a", "a" * 60, "a.b", 'a"b'])
-    def test_under_a_name_that_is_none_are_refused(self, site: Registry, name: str) -> None:
+    def test_under_a_name_that_is_none_are_refused(self, shared: Registry, name: str) -> None:
         with pytest.raises(UserError, match="is not an identifier"):
-            make(site, pa.table({"x": [1]}), name)
+            make(shared, pa.table({"x": [1]}), name)
 
     def test_twice_under_one_name_are_refused(self, site: Registry) -> None:
         make(site, pa.table({"x": [1]}))
@@ -248,7 +257,7 @@ class TestBadTables:
         ("name", "content", "says"),
         [
             ("a.csv", b"x,y\n1,2\n3\n", "not a readable csv file: CSV parse error"),
-            ("a.csv", b"x\n\xff\xfe\n", "not a readable csv file|does not fit string"),
+            ("a.csv", b"x\n\xff\xfe\n", "column 'x' is not all UTF-8"),
             ("a.csv", b"", "not a readable csv file: Empty CSV file"),
             ("a.parquet", b"PAR1", "not a readable parquet file"),
             ("a.arrow", b"no", "not a readable arrow file"),
@@ -256,14 +265,14 @@ class TestBadTables:
         ],
     )
     def test_in_files_that_are_none_are_refused(
-        self, site: Registry, tmp_path: Path, name: str, content: bytes, says: str
+        self, shared: Registry, tmp_path: Path, name: str, content: bytes, says: str
     ) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=says):
-            make(site, read_file(tmp_path / name), place=name)
+            make(shared, read_file(tmp_path / name), place=name)
 
     def test_in_no_file_are_not_found(self, tmp_path: Path) -> None:
-        with pytest.raises(NotFoundError, match="no file .*a.csv"):
+        with pytest.raises(NotFoundError, match=r"no file .*a\.csv"):
             read_file(tmp_path / "a.csv")
 
 
@@ -286,7 +295,7 @@ class TestAppending:
             ({"t": [3, 3]}, "rows 1 and 2 have one key"),
             ({"t": [3], "more": [1]}, "table quality has no column 'more'"),
             ({"t": [3], "y": ["a"]}, "column 'y' is string, in table quality it is float64"),
-            ({"y": [0.5]}, "column 't', row 1: the value is missing"),
+            ({"y": [0.5]}, "the table has no column 't', which is of the key of table quality"),
         ],
     )
     def test_refuses_rows_that_do_not_fit_and_adds_none(
