@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ CHAIN_RUNS = 5
 CALIBRATION_RANGES = 50
 TRACTS = 100
 PATCHES = 100
+#: the spatial join is of the visits and tracts below these
+SPATIAL_VISIT_END = FIRST_VISIT + 60
+SPATIAL_TRACT_END = 20
 SECOND = 1_000_000_000
 #: 2025-01-01T00:00:00 TAI
 BEGIN = 1_735_689_600 * SECOND
@@ -48,7 +52,10 @@ def _pointing(i: int) -> tuple[float, float]:
 
 def base_records() -> Iterator[tuple[str, list[Record]]]:
     """What visits depend on, by element; ``derived`` bands are left to the registry."""
-    yield "instrument", [{"name": INSTRUMENT, "visit_max": 10**9, "exposure_max": 10**9, "detector_max": 1000}]
+    yield (
+        "instrument",
+        [{"name": INSTRUMENT, "visit_max": 10**9, "exposure_max": 10**9, "detector_max": 1000}],
+    )
     yield "physical_filter", [{"instrument": INSTRUMENT, "name": f"{b}_01", "band": b} for b in BANDS]
     yield (
         "detector",
@@ -104,6 +111,29 @@ def data_ids(n: int, start: int = 0) -> list[Record]:
 def chain_data_ids(n: int, run: int) -> list[Record]:
     """What one run of the chain holds of ``n``."""
     return data_ids(n // CHAIN_RUNS, run * (n // (4 * CHAIN_RUNS)))
+
+
+def chain_row_count(n: int) -> int:
+    """Data IDs that the chain holds, each once."""
+    return (CHAIN_RUNS - 1) * (n // (4 * CHAIN_RUNS)) + n // CHAIN_RUNS
+
+
+def data_id(n: int, number: int) -> Record:
+    """One of ``n`` data IDs; consecutive numbers are far apart."""
+    return data_ids(1, number * 7919 % n)[0]
+
+
+def chain_data_id(n: int, number: int) -> Record:
+    """One of the data IDs of the chain."""
+    return data_ids(1, number * 7919 % chain_row_count(n))[0]
+
+
+def middle_visit(n: int) -> int:
+    return FIRST_VISIT + visit_count(n) // 2
+
+
+def as_uuid(value: uuid.UUID | bytes) -> uuid.UUID:
+    return value if isinstance(value, uuid.UUID) else uuid.UUID(bytes=value)
 
 
 def calibration_spans(n: int) -> list[Span]:

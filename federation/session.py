@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
@@ -16,6 +16,13 @@ from federation.errors import ConfigError, NotFoundError, QueryError, Unavailabl
 from federation.execution.coordinator import Coordinator
 from federation.execution.local_site import LocalSite
 from federation.model.dimension import DimensionUniverse
+from federation.queries import (
+    Options,
+    QueryRunner,
+    data_id_query,
+    dataset_query,
+    dimension_record_query,
+)
 from federation.registry.catalog import CatalogSource
 from federation.snapshot.manifest import FILE_NAME
 from federation.snapshot.open import open_snapshot as open_snapshot_registry
@@ -25,7 +32,9 @@ if TYPE_CHECKING:
     from federation.execution.coordinator import QueryableSite
     from federation.execution.result import Result
     from federation.model.catalog import FederationCatalog, SiteCatalog
+    from federation.model.dataset import DatasetType
     from federation.planner import Plan
+    from federation.queries import DataIdQuery, DatasetQuery, DimensionRecordQuery
     from federation.wire.messages import SiteStatus
 
 __all__ = ["Session", "SiteReport", "connect", "home_site", "open_snapshot", "reachable_address"]
@@ -50,6 +59,7 @@ class Session:
         self.coordinator = coordinator
         self.universe = universe
         self._closing = closing
+        self._runner = QueryRunner(coordinator, universe)
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +122,76 @@ class Session:
                 sql, max_staleness_s=max_staleness_s, partial=partial, chain=chain
             )
 
+    def datasets(
+        self,
+        dataset_type: str | DatasetType,
+        collections: str | Iterable[str] | None = None,
+        where: str | Mapping[str, Any] = "",
+        *,
+        bind: Mapping[str, Any] | None = None,
+        find_first: bool = True,
+        order_by: Iterable[str] = (),
+        limit: int | None = None,
+        max_staleness_s: float | None = None,
+        partial: bool = False,
+        chain: Iterable[str] = (),
+        timeout_s: float | None = None,
+        **data_id: Any,
+    ) -> DatasetQuery:
+        """A query for datasets of one type, over all sites; it runs when its results are asked for.
+
+        ``collections`` are names or patterns, searched in that order; None is everywhere. With ``find_first``, a data
+        ID's dataset is that of the first collection that has one. ``where`` is an expression, in which ``bind`` gives
+        values to names; ``data_id`` are values of dimensions. The rest is as in `query`.
+        """
+        options = Options(max_staleness_s, partial, tuple(chain), timeout_s)
+        made = dataset_query(self._runner, dataset_type, collections, find_first, options)
+        return made.where(where, bind=bind, **data_id).order_by(*_names(order_by)).limit(limit)
+
+    def data_ids(
+        self,
+        dimensions: str | Iterable[str],
+        where: str | Mapping[str, Any] = "",
+        *,
+        datasets: str | DatasetType | Iterable[str | DatasetType] = (),
+        collections: str | Iterable[str] | None = None,
+        bind: Mapping[str, Any] | None = None,
+        order_by: Iterable[str] = (),
+        limit: int | None = None,
+        max_staleness_s: float | None = None,
+        partial: bool = False,
+        chain: Iterable[str] = (),
+        timeout_s: float | None = None,
+        **data_id: Any,
+    ) -> DataIdQuery:
+        """A query for data IDs of some dimensions.
+
+        Dimensions that share no key are related by overlap of their regions or timespans. With ``datasets``, only data
+        IDs for which there are datasets of all these types, in ``collections`` where they are given.
+        """
+        options = Options(max_staleness_s, partial, tuple(chain), timeout_s)
+        made = data_id_query(self._runner, dimensions, datasets, collections, options)
+        return made.where(where, bind=bind, **data_id).order_by(*_names(order_by)).limit(limit)
+
+    def dimension_records(
+        self,
+        element: str,
+        where: str | Mapping[str, Any] = "",
+        *,
+        bind: Mapping[str, Any] | None = None,
+        order_by: Iterable[str] = (),
+        limit: int | None = None,
+        max_staleness_s: float | None = None,
+        partial: bool = False,
+        chain: Iterable[str] = (),
+        timeout_s: float | None = None,
+        **data_id: Any,
+    ) -> DimensionRecordQuery:
+        """A query for the records of a dimension, or of another element of the universe."""
+        options = Options(max_staleness_s, partial, tuple(chain), timeout_s)
+        made = dimension_record_query(self._runner, element, options)
+        return made.where(where, bind=bind, **data_id).order_by(*_names(order_by)).limit(limit)
+
     @contextlib.contextmanager
     def _naming_silent_sites(self) -> Iterator[None]:
         """A name that nobody knows is no user's error while a site that may know it does not answer."""
@@ -137,6 +217,10 @@ class Session:
         clients = self.coordinator.clients
         with ThreadPoolExecutor(len(clients) or 1) as pool:
             return tuple(pool.map(_report, clients, clients.values()))
+
+
+def _names(order_by: Iterable[str]) -> Iterable[str]:
+    return (order_by,) if isinstance(order_by, str) else order_by
 
 
 def _report(site: str, client: QueryableSite) -> SiteReport:

@@ -13,7 +13,7 @@ from federation.cli.output import print_json, print_text
 
 __all__ = ["EXAMPLE", "get"]
 
-EXAMPLE = "Example: federation get raw instrument=LSSTCam exposure=2026011500001 detector=94 --collection LSSTCam/raw/all"
+EXAMPLE = "Example: federation get dark instrument=MyCam detector=1 --collection MyCam/dark -o ."
 
 
 def get(

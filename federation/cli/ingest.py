@@ -25,6 +25,15 @@ class Mode(enum.StrEnum):
     DIRECT = "direct"
 
 
+class OnConflict(enum.StrEnum):
+    """What becomes of a file whose dataset is recorded with another content."""
+
+    REFUSE = "refuse"
+    RECORD = "record"
+    IGNORE = "ignore"
+    REPLACE = "replace"
+
+
 EXAMPLE = "Example: federation ingest --site summit --run LSSTCam/raw/all --dataset-type raw night/*.fits"
 
 
@@ -59,12 +68,29 @@ def ingest(
             "--header-mapping", metavar="FILE", help="TOML file that maps FITS keywords to dimensions."
         ),
     ] = None,
+    header_rules: Annotated[
+        Path | None,
+        typer.Option(
+            "--header-rules", metavar="FILE", help="TOML file of rules for headers of known instruments."
+        ),
+    ] = None,
+    no_records: Annotated[
+        bool, typer.Option("--no-records", help="Make no dimension records from headers.")
+    ] = False,
+    declare_from: Annotated[
+        Path | None,
+        typer.Option("--declare-from", metavar="FILE", help="Declare the dataset types of a TOML file."),
+    ] = None,
     mode: Annotated[
         Mode, typer.Option("--mode", help="What becomes of the file; direct leaves it.")
     ] = Mode.COPY,
     new_ids: Annotated[
         bool, typer.Option("--new-ids", help="New ids, not those that follow from type, run and data ID.")
     ] = False,
+    on_conflict: Annotated[
+        OnConflict,
+        typer.Option("--on-conflict", help="What becomes of a file whose dataset has another content."),
+    ] = OnConflict.REFUSE,
     json: JsonFlag = False,
 ) -> None:
     """Bring files into the site's datastore and register them, all or none.
@@ -85,9 +111,13 @@ def ingest(
         schema=schema,
         data_id=None if data_id is None else parse_data_id(data_id),
         header_mapping=header_mapping,
+        header_rules=header_rules,
+        records=not no_records,
+        declare_from=declare_from,
         declare=None if declare is None else parse_declaration(dataset_type, declare),
         mode=mode.value,
         once=not new_ids,
+        on_conflict=on_conflict.value,
     )
     if json:
         print_json(
@@ -98,6 +128,7 @@ def ingest(
                 "files": report.files,
                 "bytes": report.bytes,
                 "ids": [str(dataset_id) for dataset_id in report.new],
+                "conflicts": list(report.conflicts),
             }
         )
     else:
@@ -105,6 +136,7 @@ def ingest(
             f"{len(report.new)} new datasets of type {dataset_type} in {run} at {name}"
             + (f", {len(report.known)} were there" if report.known else "")
             + f"; {report.files} files, {byte_text(report.bytes)}"
+            + (f"; {len(report.conflicts)} left out, of other content" if report.conflicts else "")
         )
 
 

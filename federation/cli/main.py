@@ -13,7 +13,20 @@ from typing import Annotated, cast
 
 import typer
 
-from federation.cli import collections, demo, get, ingest, query, registry, replica, schema, site, snapshot
+from federation.cli import (
+    collections,
+    demo,
+    get,
+    ingest,
+    metrics,
+    provenance,
+    query,
+    registry,
+    replica,
+    schema,
+    site,
+    snapshot,
+)
 from federation.cli.output import print_error
 from federation.errors import FederationError, UnavailableError, UsageError, UserError
 
@@ -44,6 +57,8 @@ app.add_typer(replica.app, name="replica")
 app.command("query", epilog=query.EXAMPLE)(query.query)
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(schema.app, name="schema")
+app.add_typer(provenance.app, name="provenance")
+app.add_typer(metrics.app, name="metrics")
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from federation.errors import UsageError
 
-__all__ = ["JsonFlag", "SchemaName", "SiteOption", "SitesDirectory", "WriteSite", "required"]
+__all__ = ["AsUser", "JsonFlag", "SchemaName", "SiteOption", "SitesDirectory", "WriteSite", "required"]
 
 SitesDirectory = Annotated[
     Path,
@@ -34,6 +34,10 @@ WriteSite = Annotated[
 SchemaName = Annotated[
     str | None,
     typer.Option("--schema", metavar="NAME", help="Schema of the site. Without it, the site's own."),
+]
+AsUser = Annotated[
+    str | None,
+    typer.Option("--as", metavar="USER", help="On whose behalf. Without it, the site's operator."),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

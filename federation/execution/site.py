@@ -13,7 +13,7 @@ from sqlglot import exp
 from federation.errors import LimitError, QueryError
 from federation.execution.lowering import Lowered, PhysicalTable, lower
 from federation.execution.rows import read_batches
-from federation.model.position import Position
+from federation.model.position import Position, SchemaId
 from federation.planner.parse import parse_query
 from federation.registry.marks import read_marks
 from federation.wire.arrow import arrow_schema, logical_of
@@ -91,8 +91,8 @@ class SiteExecutor:
 
     def _referenced(self, sql: str) -> tuple[HeldSchema, ...]:
         """The schemas held here that a fragment names; `lower` refuses any other."""
-        named = _named_schemas(sql)
-        return tuple(held for held in self.registry.held() if str(held.schema) in named)
+        found = (self.registry.find(SchemaId(*name.split("/", 1))) for name in sorted(_named_schemas(sql)))
+        return tuple(held for held in found if held is not None)
 
     def _lower(
         self, call: ExecuteCall, connection: sa.Connection, held: Sequence[HeldSchema], marks: Sequence[Mark]

@@ -30,6 +30,8 @@ __all__ = ["PAIR_COUNT_MAX", "candidate_pairs", "containing_pairs", "meeting", "
 PAIR_COUNT_MAX = 50_000_000
 #: candidates that are looked at in one go
 _BLOCK = 1 << 20
+#: candidates that are tested in one go, where there are as many
+_MERGED = 1 << 16
 #: cones are classed by powers of two of their radius, from 2**-14 rad (12 arcsec) up
 _SMALLEST_CLASS = -14
 #: the smallest edge of cubes keeps their numbers within 64 bits; beyond the widest a grid excludes too little
@@ -68,7 +70,7 @@ def containing_pairs(
 ) -> Pairs:
     """Rows of all (region, position) pairs where the region contains the position; errors as for overlaps."""
     vectors = unit_vectors(ra_deg, dec_deg)
-    points = Cones(vectors, np.full(vectors.shape[1], 1e-9))
+    points = Cones(vectors, np.where(np.isfinite(vectors).all(axis=0), 1e-9, np.nan))
     known: dict[int, object] = {}
 
     def test(rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -96,7 +98,7 @@ def _collect(
 ) -> Pairs:
     found: list[Pairs] = []
     count = 0
-    for rows, others in blocks:
+    for rows, others in _merged(blocks):
         tick()
         if len(rows):
             keep = test(rows, others)
@@ -106,10 +108,25 @@ def _collect(
             raise LimitError(
                 f"more than {PAIR_COUNT_MAX} pairs of regions overlap", hint="select fewer of them"
             )
+    return _joined(found)
+
+
+def _merged(blocks: Iterator[Pairs]) -> Iterator[Pairs]:
+    """The same pairs in fewer blocks."""
+    waiting: list[Pairs] = []
+    for block in blocks:
+        waiting.append(block)
+        if sum(len(rows) for rows, _ in waiting) >= _MERGED:
+            yield _joined(waiting)
+            waiting = []
+    yield _joined(waiting)
+
+
+def _joined(parts: list[Pairs]) -> Pairs:
     empty = np.zeros(0, np.int64)
     return (
-        np.concatenate([empty, *(rows for rows, _ in found)]),
-        np.concatenate([empty, *(others for _, others in found)]),
+        np.concatenate([empty, *(rows for rows, _ in parts)]),
+        np.concatenate([empty, *(others for _, others in parts)]),
     )
 
 

@@ -22,15 +22,16 @@ __all__ = ["FITS_SUFFIXES", "HeaderUnit", "read_structure"]
 FITS_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
 _BLOCK = 2880
 _CARD = 80
-#: a header longer than this is no header (it would hold 100,000 cards)
-_HEADER_BYTES_MAX = 8_000_000
+_END = b"END".ljust(_CARD)
+#: a header longer than this is no header (it would hold 25,000 cards)
+_HEADER_BYTES_MAX = 2_000_000
 
 
 @attrs.define
 class HeaderUnit:
     """One header, and the place and size of the data that follow it; ``axes`` are NAXIS1, NAXIS2, ..."""
 
-    cards: dict[str, str] = attrs.field(repr=False)
+    text: bytes = attrs.field(repr=False)
     axes: tuple[int, ...]
     data_at: int
     data_bytes: int
@@ -50,8 +51,8 @@ class HeaderUnit:
 
     def value(self, keyword: str) -> Any:
         """Value of a keyword: bool, int, float or text; None where it is not, or is empty."""
-        card = self.cards.get(keyword.upper())
-        if card is None:
+        card = _card(self.text, keyword.upper())
+        if not card:
             return None
         from astropy.io.fits import Card
 
@@ -62,7 +63,16 @@ class HeaderUnit:
 
     def _plain(self, keyword: str) -> str:
         """The text of a value of fixed form."""
-        return self.cards.get(keyword, "")[10:].partition("/")[0].strip()
+        return _card(self.text, keyword)[10:].partition("/")[0].strip()
+
+
+def _card(text: bytes, keyword: str) -> str:
+    """The first card with this keyword and a value; ``""`` where there is none."""
+    wanted = keyword.encode("latin-1", "replace").ljust(8) + b"= "
+    at = text.find(wanted)
+    while at % _CARD and at >= 0:
+        at = text.find(wanted, at + 1)
+    return text[at : at + _CARD].decode("latin-1") if at >= 0 else ""
 
 
 def read_structure(path: Path) -> tuple[HeaderUnit, ...]:
@@ -74,7 +84,7 @@ def read_structure(path: Path) -> tuple[HeaderUnit, ...]:
         if path.name.lower().endswith(".gz"):
             with gzip.open(path) as packed:
                 return _units(cast("IO[bytes]", packed), None)
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             return _units(file, os.fstat(file.fileno()).st_size)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = " ".join(str(error).split()) or "it cannot be read"
@@ -109,32 +119,26 @@ def _units(file: IO[bytes], size_bytes: int | None) -> tuple[HeaderUnit, ...]:
 
 
 def _unit(file: IO[bytes], first: bytes, at: int) -> HeaderUnit:
-    text = bytearray(first)
-    cards: dict[str, str] = {}
-    done = 0
-    while True:
-        if len(text) % _BLOCK:
-            raise ValueError(f"the header at byte {at} has no end")
-        for start in range(done, len(text), _CARD):
-            card = text[start : start + _CARD].decode("latin-1")
-            keyword = card[:8].rstrip()
-            if keyword == "END":
-                return _sized(cards, at + len(text))
-            if card[8:10] == "= ":
-                cards.setdefault(keyword, card)
-        done = len(text)
-        if done > _HEADER_BYTES_MAX:
-            raise ValueError(f"the header at byte {at} has no end")
+    text = first
+    while len(text) % _BLOCK == 0:
+        # cards after END are blank, so that END stands in the last block if anywhere
+        last = max(len(text) - _BLOCK, 0)
+        end = text.find(_END, last)
+        while end % _CARD and end >= 0:
+            end = text.find(_END, end + 1)
+        if end >= 0:
+            return _sized(text[:end], at + len(text))
         block = file.read(_BLOCK)
-        if not block:
-            raise ValueError(f"the header at byte {at} has no end")
+        if not block or len(text) > _HEADER_BYTES_MAX:
+            break
         text += block
+    raise ValueError(f"the header at byte {at} has no end")
 
 
-def _sized(cards: dict[str, str], data_at: int) -> HeaderUnit:
+def _sized(text: bytes, data_at: int) -> HeaderUnit:
     def number(keyword: str, default: int | None = None) -> int:
-        card = cards.get(keyword)
-        if card is None:
+        card = _card(text, keyword)
+        if not card:
             if default is None:
                 raise ValueError(f"the header that ends at byte {data_at} lacks {keyword}")
             return default
@@ -149,7 +153,7 @@ def _sized(cards: dict[str, str], data_at: int) -> HeaderUnit:
     axes = tuple(number(f"NAXIS{n}") for n in range(1, count + 1))
     if min(axes, default=0) < 0:
         raise ValueError(f"NAXIS has a negative length in {axes}")
-    groups = bool(axes) and axes[0] == 0 and cards.get("GROUPS", "")[10:].partition("/")[0].strip() == "T"
+    groups = bool(axes) and axes[0] == 0 and _card(text, "GROUPS")[10:].partition("/")[0].strip() == "T"
     elements = 1 if axes else 0
     for length in axes[1:] if groups else axes:
         elements *= length
@@ -157,4 +161,4 @@ def _sized(cards: dict[str, str], data_at: int) -> HeaderUnit:
     size = factor * (number("PCOUNT", 0) + elements) if axes else 0
     if size < 0:
         raise ValueError(f"the header that ends at byte {data_at} announces {size} bytes")
-    return HeaderUnit(cards, axes, data_at, size)
+    return HeaderUnit(text, axes, data_at, size)

@@ -89,7 +89,7 @@ def _alternate_key(
 def _in_place(element: DimensionElement, value: Any) -> Field | None:
     """The alternate key that a value of the dimension itself stands for; None when it is the primary key's."""
     expected = _PYTHON_TYPES.get(element.key_type) if element.is_dimension else None
-    if expected is None or value is None or isinstance(value, expected) or isinstance(value, bool):
+    if expected is None or value is None or isinstance(value, (expected, bool)):
         return None
     fitting = [f for f in element.alternate_keys if isinstance(value, _PYTHON_TYPES.get(f.type, ()))]
     return fitting[0] if len(fitting) == 1 else None
@@ -101,7 +101,8 @@ def _checked(element: DimensionElement, field: Field, value: Any) -> Any:
         not isinstance(value, expected) or (isinstance(value, bool) and expected is int)
     ):
         raise UserError(
-            f"data ID value {element.name}.{field.name}={value!r} is not of type {expected.__name__}"
+            f"data ID value {element.name}.{field.name}={value!r} is not of type {expected.__name__}",
+            hint="write it as the records have it",
         )
     return value
 

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from federation.model.dataset import DatasetType
-from federation.model.dimension import DimensionUniverse
 from federation.model.logical import dataset_type_table, dimension_tables
 from federation.model.system_tables import system_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from federation.model.dataset import DatasetType
+    from federation.model.dimension import DimensionUniverse
     from federation.model.logical import TableDef
 
 __all__ = ["relationship_diagram"]
 
-#: stand for the tables that each declared dataset type adds
-_EXAMPLES = (
-    DatasetType("raw", ("exposure", "detector"), "Exposure"),
-    DatasetType("calexp", ("visit", "detector"), "ExposureF"),
-)
 
-
-def relationship_diagram(universe: DimensionUniverse) -> str:
-    """A Mermaid ``erDiagram`` of the system tables, the universe's dimension tables and two dataset types."""
+def relationship_diagram(universe: DimensionUniverse, examples: Iterable[DatasetType] = ()) -> str:
+    """A Mermaid ``erDiagram`` of the system tables, the universe's dimension tables and those of dataset types."""
     tables = [
         *system_tables(),
         *dimension_tables(universe),
-        *(dataset_type_table(universe, t) for t in _EXAMPLES),
+        *(dataset_type_table(universe, t) for t in examples),
     ]
     lines = ["erDiagram"]
     for table in tables:

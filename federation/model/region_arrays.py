@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from federation.errors import UserError
-from federation.model.region import decode_region
+from federation.model.region import check_position, decode_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,8 +30,9 @@ _NORM_TOLERANCE = 1e-9
 _CONVEX_TOLERANCE = 1e-9
 #: a polygon whose vertices are further than this from their middle is bounded by the whole sky
 _WIDE_RAD = 1.4
-#: added to every radius, in radians: far more than rounding, far less than any region
-_MARGIN_RAD = 1e-9
+#: added to every radius, in radians (0.02 arcsec): lsst-sphgeom calls circles overlapping whose squared chords differ
+#: by no more than its bound on their error, 2.5e-15, which is 5e-8 rad where they nearly coincide
+_MARGIN_RAD = 1e-7
 
 if TYPE_CHECKING:
     Floats = NDArray[np.float64]
@@ -74,9 +75,14 @@ class PackedRegions:
         return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
 
     def floats(self, rows: Ints, count: int) -> Floats:
-        """The first ``count`` numbers after the type byte of ``rows``, as (len(rows), count)."""
-        starts = self.offsets[:-1][rows] + 1
-        raw = self.data[starts[:, None] + np.arange(8 * count)]
+        """The ``count`` numbers after the type byte of each of ``rows``, which hold no more, as (len(rows), count)."""
+        length = 8 * count + 1
+        begin, end = (int(self.offsets[rows[0]]), int(self.offsets[rows[-1] + 1])) if len(rows) else (0, 0)
+        if end - begin == length * len(rows):
+            # nothing of another length between them, as is the rule
+            raw = self.data[begin:end].reshape(len(rows), length)[:, 1:]
+        else:
+            raw = self.data[self.offsets[:-1][rows][:, None] + np.arange(1, length)]
         return np.ascontiguousarray(raw).view("<f8").astype(np.float64, copy=False)
 
     def polygons(self) -> Iterator[tuple[Ints, Floats]]:
@@ -183,6 +189,10 @@ def _first_bad(regions: PackedRegions, none: int) -> int:
 
 
 def unit_vectors(ra_deg: Floats, dec_deg: Floats) -> Floats:
-    """(3, N) unit vectors of N positions."""
-    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-    return np.stack((np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)))
+    """(3, N) unit vectors of N positions, NaN for those that are not finite; `UserError` for no declination."""
+    beyond = np.flatnonzero(np.isfinite(dec_deg) & (np.abs(dec_deg) > 90))
+    if len(beyond):
+        check_position(0.0, float(dec_deg[beyond[0]]))
+    with np.errstate(invalid="ignore"):
+        ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+        return np.stack((np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)))

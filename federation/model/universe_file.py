@@ -17,7 +17,7 @@ from federation.model.system_tables import system_tables
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["ParsedUniverse", "parse_universe"]
+__all__ = ["ParsedUniverse", "parse_field", "parse_universe"]
 
 _FIELD_TYPES = {
     "int": LogicalType.INT64,
@@ -102,6 +102,11 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def _plain(name: str) -> str:
+    """A key as it stands in the file, on one line."""
+    return name if name.isprintable() else repr(name)
+
+
 def _only(raw: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
     unknown = sorted(set(raw) - set(allowed))
     if unknown:
@@ -128,7 +133,7 @@ def _names(raw: Mapping[str, Any], key: str, where: str) -> list[str]:
 def _skypix_dimensions(skypix: Mapping[str, Any], where: str) -> Iterable[DimensionElement]:
     _only(skypix, ("common", "systems"), where)
     for system, levels in _get(skypix, "systems", dict, {}, where).items():
-        place = f"{where}.systems.{system}"
+        place = f"{where}.systems.{_plain(system)}"
         if system not in LEVELS:
             raise ConfigError(f"{place}: unknown skypix system", hint="there are " + ", ".join(LEVELS))
         low, high = LEVELS[system]
@@ -158,7 +163,7 @@ def _skypix_dimensions(skypix: Mapping[str, Any], where: str) -> Iterable[Dimens
 def _check_names(drafts: Mapping[str, Any], skypix: Mapping[str, object], where: str) -> None:
     tables = {table.name for table in system_tables()}
     for name, draft in drafts.items():
-        place = f"{where}: element.{name}"
+        place = f"{where}: element.{_plain(name)}"
         if not _is_name(name):
             raise ConfigError(
                 f"{place}: the name is not a lower-case identifier of at most {_NAME_LENGTH_MAX} characters",
@@ -183,7 +188,7 @@ def _in_order(drafts: Mapping[str, Any], known: Mapping[str, object], where: str
             if dependency not in drafts and dependency not in known:
                 raise ConfigError(
                     f"{place}: depends on unknown dimension {dependency!r}",
-                    hint=f"declare [element.{dependency}]",
+                    hint="declare it as an element",
                 )
     done: dict[str, None] = {}
     while len(done) < len(drafts):
@@ -253,6 +258,11 @@ def _fields(raw: Mapping[str, Any], key: str, where: str) -> list[Field]:
     ]
 
 
+def parse_field(raw: object, where: str) -> Field:
+    """A named, typed value from its table in a file; `ConfigError` names ``where``."""
+    return _field(raw, where, is_key=False)
+
+
 def _field(raw: object, where: str, *, is_key: bool) -> Field:
     if not isinstance(raw, dict):
         raise ConfigError(
@@ -267,9 +277,10 @@ def _field(raw: object, where: str, *, is_key: bool) -> Field:
         )
     allowed = _KEY_TYPES if is_key else tuple(_FIELD_TYPES)
     if not isinstance(type_name, str) or type_name not in allowed:
-        what = "a primary key's type is" if is_key and type_name in _FIELD_TYPES else "unknown type"
+        known = isinstance(type_name, str) and type_name in _FIELD_TYPES
+        what = "a primary key's type is not" if known else "unknown type"
         raise ConfigError(
-            f"{where}.{name}: {what} {'not ' if 'key' in what else ''}{_shown(type_name)}",
+            f"{where}.{name}: {what} {_shown(type_name)}",
             hint="one of " + ", ".join(allowed),
         )
     place = f"{where}.{name}"
@@ -339,3 +350,16 @@ def _check_derived_from(
         if source in seen:
             raise ConfigError(f"{where}: element.{element.name} is derived from itself", hint="leave it out")
         seen.append(source)
+    if not element.derived_from:
+        return
+    place, source = f"{where}: element.{element.name}", element.derived_from
+    if element.required or not element.is_dimension:
+        raise ConfigError(
+            f"{place}: is derived from {source}, but is more than a key",
+            hint="only a dimension that requires nothing can be derived",
+        )
+    if element.name not in (*elements[source].required, *elements[source].implied):
+        raise ConfigError(
+            f"{place}: is derived from {source}, which does not name it",
+            hint=f"add {element.name} to what {source} implies",
+        )

@@ -181,7 +181,7 @@ _FUNCTIONS: dict[type[exp.Expr], str] = {
 }
 
 #: functions known by name only; `federation.planner.timespans` rewrites one, the others are the local engine's
-_ANONYMOUS = {"timespan_overlaps", *REGION_FUNCTIONS}
+_ANONYMOUS = {"timespan_overlaps", "metric", *REGION_FUNCTIONS}
 
 _FUNCTION_NAMES = """
 count sum avg min max stddev stddev_samp stddev_pop variance var_samp var_pop corr median
@@ -191,7 +191,7 @@ coalesce nullif greatest least
 abs ceil floor round trunc sign sqrt power exp ln log mod degrees radians
 sin cos tan asin acos atan atan2 pi
 lower upper length substring trim replace concat position strpos starts_with left right split_part
-date_trunc extract date_part timespan_overlaps
+date_trunc extract date_part timespan_overlaps metric
 """
 
 #: names of all functions a statement may call, as users write them

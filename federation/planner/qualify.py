@@ -279,6 +279,8 @@ def _unknown_source(tree: exp.Expr, column: exp.Column, sql: str) -> QueryError:
 
 def _column_hint(name: str, columns: Iterable[str], metrics: Iterable[str], what: str) -> str:
     """Columns and metrics that are spelled like ``name``, or else all columns."""
+    if name in metrics:
+        return "it is a metric: use it in the SELECT that has the table of its dataset type in FROM"
     names = list(columns)
     near = suggest(name, [*names, *metrics], what)
     return near if near.startswith("did you mean") else suggest(name, names, what)

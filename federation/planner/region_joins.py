@@ -134,7 +134,7 @@ def _target(
 
 
 def _values(side: _Side) -> exp.Select | None:
-    """The distinct values of a side's source, or of those rows of it that WHERE keeps; None when it can't stand alone."""
+    """The distinct values of a side, in the rows that WHERE keeps; None when its source can't stand alone."""
     source = side.source
     if not isinstance(source, (exp.Table, exp.Subquery, exp.Values)) or not is_closed(source):
         return None

@@ -81,8 +81,8 @@ def _bound_name(node: syntax.Node) -> str | None:
 def _many(item: syntax.Node, bind: Mapping[str, Any], sql: str) -> list[syntax.Node]:
     """The items of IN that one item stands for: those of a bound sequence, or itself."""
     name = _bound_name(item)
-    value = bind.get(name) if name is not None else None
-    if name is None or name not in bind or not _is_sequence(value):
+    value: Any = bind.get(name) if name is not None else None
+    if not _is_sequence(value):
         return [_bound(item, bind, sql)]
     if isinstance(value, range) and len(value) and abs(value.step) >= 1:
         ordered = value if value.step > 0 else value[::-1]

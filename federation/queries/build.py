@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from federation.errors import NotFoundError, UserError
 from federation.model.dataset import DatasetType
@@ -13,8 +12,6 @@ from federation.queries.runner import QueryRunner
 from federation.queries.selection import Options, Search, Selection
 
 __all__ = ["data_id_query", "dataset_query", "dimension_record_query"]
-
-Where = str | Mapping[str, Any]
 
 
 def dataset_query(
@@ -40,6 +37,10 @@ def data_id_query(
     names = (dimensions,) if isinstance(dimensions, str) else tuple(dimensions)
     runner.universe.group(names)  # raises for a name that is no dimension
     types = (datasets,) if isinstance(datasets, (str, DatasetType)) else tuple(datasets)
+    if not names and not types:
+        raise UserError(
+            "data IDs of no dimensions", hint="dimensions: " + ", ".join(runner.universe.element_names)
+        )
     given = given_names(collections)
     if given is not None and not types:
         raise UserError("collections without dataset types", hint='pass datasets="raw" too')

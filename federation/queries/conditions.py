@@ -13,7 +13,7 @@ from federation.queries import syntax
 from federation.queries.names import ElementField
 from federation.queries.patterns import glob_sql, like_sql
 from federation.queries.regions import Sky, overlap_sql, sky_of
-from federation.queries.sql import timestamp
+from federation.queries.sql import one_of, timestamp
 from federation.queries.values import Values
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ __all__ = ["Conditions"]
 _L = LogicalType
 #: a stepped range with at most so many members is written out, so that sites can evaluate it
 _LISTED_MAX = 1000
+#: so many conditions are written side by side
+_CHAIN_MAX = 100
 
 
 @attrs.frozen(eq=False)
@@ -39,9 +41,9 @@ class Conditions:
         """The condition as SQL, in parentheses where it needs them; `QueryError` points at what can't be one."""
         match node:
             case syntax.And(parts=parts):
-                return "(" + " AND ".join(map(self.of, parts)) + ")"
+                return _chained("AND", list(map(self.of, parts)))
             case syntax.Or(parts=parts):
-                return "(" + " OR ".join(map(self.of, parts)) + ")"
+                return _chained("OR", list(map(self.of, parts)))
             case syntax.Not(part=part):
                 return f"(NOT {self.of(part)})"
             case syntax.Compare():
@@ -49,9 +51,9 @@ class Conditions:
             case syntax.In():
                 return _negated(self._in(node), node.negated)
             case syntax.Between():
-                part, low, high = self.values.alike([node.part, node.low, node.high])
-                self._ordered(part, node.part)
-                return _negated(f"{part.sql} BETWEEN {low.sql} AND {high.sql}", node.negated)
+                value, low, high = self.values.alike([node.part, node.low, node.high])
+                self._ordered(value, node.part)
+                return _negated(f"{value.sql} BETWEEN {low.sql} AND {high.sql}", node.negated)
             case syntax.Like():
                 return _negated(self._like(node), node.negated)
             case syntax.IsNull():
@@ -120,7 +122,7 @@ class Conditions:
                 between = f"({between} AND ({part.sql} - {item.first}) % {item.step} = 0)"
             conditions.append(between)
         if listed:
-            conditions.insert(0, f"{part.sql} IN ({', '.join(dict.fromkeys(listed))})")
+            conditions.insert(0, one_of(part.sql, list(dict.fromkeys(listed))))
         if not conditions:
             return "FALSE"
         return conditions[0] if len(conditions) == 1 else "(" + " OR ".join(conditions) + ")"
@@ -215,6 +217,14 @@ class Conditions:
         if value.type not in {None, _L.TIMESTAMP}:
             raise self._error("a timespan reaches from moment to moment", node, "write T'...' or NULL")
         return value.sql
+
+
+def _chained(word: str, conditions: list[str]) -> str:
+    """Conditions in parentheses; many are nested, because a chain counts as one level for each in SQLite."""
+    while len(conditions) > _CHAIN_MAX:
+        starts = range(0, len(conditions), _CHAIN_MAX)
+        conditions = [f"({f' {word} '.join(conditions[n : n + _CHAIN_MAX])})" for n in starts]
+    return f"({f' {word} '.join(conditions)})"
 
 
 def _negated(condition: str, negated: bool) -> str:

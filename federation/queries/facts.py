@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from federation.model.dimension import DimensionUniverse
+    from federation.model.position import SchemaId
 
 __all__ = ["Facts", "choose", "facts_from", "facts_sql"]
 
@@ -55,7 +56,7 @@ def choose(name: str, known: Iterable[str], what: str) -> str:
     return f"{what}: " + (", ".join(names[:20]) + (", ..." if len(names) > 20 else "") or "none")
 
 
-def facts_sql(universe: DimensionUniverse) -> str:
+def facts_sql(universe: DimensionUniverse, schemas: Iterable[SchemaId]) -> str:
     """One statement for everything; its columns are ``kind``, ``a``, ``b``, ``c`` (texts) and ``n``."""
     parts = [
         "SELECT 'type' AS kind, name AS a, dimensions AS b, storage_class AS c,"
@@ -63,9 +64,17 @@ def facts_sql(universe: DimensionUniverse) -> str:
         "SELECT 'metadata' AS kind, name AS a, metadata AS b, '' AS c, 0 AS n FROM dataset_type",
         "SELECT 'collection' AS kind, name AS a, type AS b, '' AS c, 0 AS n FROM collection",
         "SELECT 'chain' AS kind, parent AS a, child AS b, '' AS c, position AS n FROM collection_chain",
-        "SELECT DISTINCT 'summary' AS kind, collection AS a, dataset_type AS b, '' AS c, 0 AS n"
-        " FROM collection_summary",
     ]
+    for schema in schemas:
+        # a summary speaks for the datasets of its own schema, so one must know which schema says what
+        name, where = literal(str(schema)), column(f"{schema.name}@{schema.site}")
+        parts.append(
+            f"SELECT 'registered' AS kind, name AS a, {name} AS b, '' AS c, 0 AS n FROM {where}.collection"
+        )
+        parts.append(
+            f"SELECT DISTINCT 'summary' AS kind, collection AS a, {name} AS b, dataset_type AS c, 0 AS n"
+            f" FROM {where}.collection_summary"
+        )
     for element in universe.elements:
         if element.governor and element.primary_key is not None:
             parts.append(
@@ -98,9 +107,7 @@ def facts_from(table: pa.Table) -> Facts:
     chains: dict[str, list[tuple[int, str]]] = {}
     for parent, child, _, position in by_kind.get("chain", ()):
         chains.setdefault(parent, []).append((position, child))
-    summaries: dict[str, set[str]] = {}
-    for collection, dataset_type, _, _ in by_kind.get("summary", ()):
-        summaries.setdefault(collection, set()).add(dataset_type)
+    summaries = _summaries(by_kind.get("registered", ()), by_kind.get("summary", ()))
     governors: dict[str, set[str]] = {}
     for dimension, value, _, _ in by_kind.get("governor", ()):
         governors.setdefault(dimension, set()).add(value)
@@ -108,6 +115,25 @@ def facts_from(table: pa.Table) -> Facts:
         types,
         {name: CollectionType(kind) for name, kind, _, _ in by_kind.get("collection", ())},
         {parent: tuple(child for _, child in sorted(children)) for parent, children in chains.items()},
-        {name: frozenset(found) for name, found in summaries.items()},
+        summaries,
         {name: tuple(sorted(found)) for name, found in governors.items()},
     )
+
+
+def _summaries(
+    registered: Iterable[tuple[str, str, str, int]], said: Iterable[tuple[str, str, str, int]]
+) -> dict[str, frozenset[str]]:
+    """The dataset types of every collection of which each schema that registers it has a summary."""
+    types: dict[tuple[str, str], set[str]] = {}
+    for collection, schema, dataset_type, _ in said:
+        types.setdefault((collection, schema), set()).add(dataset_type)
+    schemas: dict[str, set[str]] = {}
+    for collection, schema, _, _ in registered:
+        schemas.setdefault(collection, set()).add(schema)
+    for collection, schema in types:
+        schemas.setdefault(collection, set()).add(schema)
+    return {
+        collection: frozenset().union(*(types[collection, schema] for schema in named))
+        for collection, named in schemas.items()
+        if all((collection, schema) in types for schema in named)
+    }

@@ -102,14 +102,25 @@ def join(
         for source, condition in base.further:
             joins.add(source, [condition])
         joins.keys = {**base.columns, **joins.keys}
-    ordered = sorted(
-        universe.sort(needed),
-        key=lambda name: (name in group.implied, needed[name].is_dimension or needed[name].has_region),
-    )
+    waiting = [needed[name] for name in universe.sort(needed)]
     joined: set[str] = {element.name for element in universe.elements if element.is_skypix}
-    for name in ordered:
-        _join_element(universe, group, joins, needed[name], overlaps, joined)
+    while waiting:
+        element = min(waiting, key=lambda element: _distance(group, joins, element))
+        waiting.remove(element)
+        _join_element(group, joins, element, overlaps, joined)
     return joins
+
+
+def _distance(group: DimensionGroup, joins: Joins, element: DimensionElement) -> tuple[bool, int]:
+    """How well an element's records are fixed by what is joined already: the smallest is joined next."""
+    known = [dimension in joins.keys for dimension in dimensions_of(element)]
+    if all(known):
+        distance = 0
+    elif not element.is_dimension and not element.has_region and (any(known) or not joins.keys):
+        distance = 1
+    else:
+        distance = 2 if any(known) else 3
+    return element.name in group.implied, distance
 
 
 def _complete(
@@ -159,7 +170,6 @@ def _complete(
 
 
 def _join_element(
-    universe: DimensionUniverse,
     group: DimensionGroup,
     joins: Joins,
     element: DimensionElement,
@@ -179,7 +189,7 @@ def _join_element(
     for pair in overlaps:
         names = {other.name for other in pair.elements}
         if element.name in names and names <= joined:
-            on.append(pair.sql(universe, joins.keys))
+            on.append(pair.sql(joins.keys))
     joins.add(column(element.name), on, "LEFT " if is_optional else "")
     if is_optional:
         joins.optional.add(element.name)
@@ -193,7 +203,7 @@ class _Overlap:
     elements: tuple[DimensionElement, DimensionElement]
     in_time: bool
 
-    def sql(self, universe: DimensionUniverse, keys: Mapping[str, str]) -> str:
+    def sql(self, keys: Mapping[str, str]) -> str:
         left, right = self.elements
         if self.in_time:
             bounds = (column(e.name, f"timespan_{end}") for e in (left, right) for end in ("begin", "end"))

@@ -42,7 +42,7 @@ class DimensionRecord(Mapping[str, Any]):
             raise KeyError(name) from None
 
     def __getattr__(self, name: str) -> Any:
-        if name in type(self).__slots__:  # not yet filled in
+        if name in {"element", "names", "values_"}:  # of an object that is not filled in yet
             raise AttributeError(name)
         try:
             return self[name]
@@ -106,10 +106,19 @@ def _rows(batch: pa.RecordBatch, names: tuple[str, ...]) -> Iterable[tuple[Any, 
 def python_values(column: pa.Array) -> list[Any]:
     """A column as Python values: UUIDs as `uuid.UUID`, times as TAI nanoseconds."""
     if column.type == pa.uuid():
-        return _uuids(column.storage.to_pylist())
+        return _uuids(_plain(column.storage))
     if column.type == pa.timestamp("ns"):
         column = column.cast(pa.int64())
-    values: list[Any] = column.to_pylist()
+    return _plain(column)
+
+
+def _plain(column: pa.Array) -> list[Any]:
+    """`pa.Array.to_pylist` by way of numpy, which does not make an Arrow scalar of every value."""
+    values: list[Any]
+    if column.null_count and not pa.types.is_string(column.type):
+        values = column.to_pylist()  # numpy has no NULL among numbers
+    else:
+        values = column.to_numpy(zero_copy_only=False).tolist()
     return values
 
 
@@ -129,7 +138,7 @@ def _filled(cls: type[T], count: int, *columns: Iterable[Any]) -> list[T]:
     Fills the class's slots directly: its ``__init__`` would be called once for each object.
     """
     made = list(map(cls.__new__, repeat(cls, count)))
-    for field, values in zip(attrs.fields(cls), columns, strict=True):  # type: ignore[arg-type, misc]
+    for field, values in zip(attrs.fields(cls), columns, strict=True):  # type: ignore[arg-type]
         _set(cls, field.name, made, values)
     return made
 

@@ -18,6 +18,7 @@ from federation.queries.selection import Options, Selection, conditions_from, or
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from federation.execution.result import Result
     from federation.planner import Plan
     from federation.queries.statement import Statement
 
@@ -79,7 +80,7 @@ class Query(Generic[T_co]):
 
     def count(self) -> int:
         """How many results there are."""
-        table = self._runner.table(self._statement().count_sql, self._options)
+        table = self._runner.result(self._statement().count_sql, self._options).table
         return int(table.column("n")[0].as_py())
 
     def exists(self) -> bool:
@@ -88,15 +89,19 @@ class Query(Generic[T_co]):
             return False
         first = attrs.evolve(self._selection, order=(), row_limit=1)
         sql = self._runner.compile(first, self._options).keys_sql
-        return bool(self._runner.table(sql, self._options).num_rows)
+        return self._runner.result(sql, self._options).row_count > 0
 
     def any(self) -> bool:
         """The same as `exists`."""
         return self.exists()
 
+    def result(self) -> Result:
+        """All results as `Session.query` gives them: with their positions, and what a partial answer lacks."""
+        return self._runner.result(self.sql, self._options)
+
     def to_arrow(self) -> pa.Table:
         """All results as an Arrow table."""
-        return self._runner.table(self.sql, self._options)
+        return self.result().table
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Results as Arrow batches, as they arrive."""

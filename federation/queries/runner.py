@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from federation.execution.coordinator import Coordinator
+    from federation.execution.result import Result
     from federation.model.catalog import FederationCatalog
     from federation.model.dimension import DimensionUniverse
     from federation.planner import Plan
@@ -38,13 +39,13 @@ class QueryRunner:
     def facts(self, options: Options) -> Facts:
         """Collections and dataset types now: one query, and none while the catalog stays the same."""
         options = attrs.evolve(options, timeout_s=None)
-        version = _version(self._coordinator.catalog())
+        catalog = self._coordinator.catalog()
+        version = _version(catalog)
         with self._lock:
             known = self._known.get(options)
         if known is not None and known[0] == version:
             return known[1]
-        result = self._coordinator.query(facts_sql(self.universe), **_arguments(options))
-        facts = facts_from(result.table)
+        facts = facts_from(self.result(facts_sql(self.universe, catalog.schemas), options).table)
         with self._lock:
             self._known[options] = (version, facts)
         return facts
@@ -53,25 +54,32 @@ class QueryRunner:
         """The statements of a selection."""
         return compile_selection(self.universe, self.facts(options), selection)
 
-    def table(self, sql: str, options: Options) -> pa.Table:
+    def result(self, sql: str, options: Options) -> Result:
         """All rows."""
-        return self._coordinator.query(sql, timeout_s=options.timeout_s, **_arguments(options)).table
+        return self._coordinator.query(
+            sql,
+            max_staleness_s=options.max_staleness_s,
+            partial=options.partial,
+            chain=options.chain,
+            timeout_s=options.timeout_s,
+        )
 
     def batches(self, sql: str, options: Options) -> Iterator[pa.RecordBatch]:
-        """Rows as they arrive."""
-        return self._coordinator.stream(sql, timeout_s=options.timeout_s, **_arguments(options))
+        """Rows as they arrive; closing the iterator stops the work that is left."""
+        with self._coordinator.stream(
+            sql,
+            max_staleness_s=options.max_staleness_s,
+            partial=options.partial,
+            chain=options.chain,
+            timeout_s=options.timeout_s,
+        ) as stream:
+            yield from stream
 
     def explain(self, sql: str, options: Options) -> Plan:
         """What would be run, and where."""
-        return self._coordinator.explain(sql, **_arguments(options))
-
-
-def _arguments(options: Options) -> dict[str, object]:
-    return {
-        "max_staleness_s": options.max_staleness_s,
-        "partial": options.partial,
-        "chain": options.chain,
-    }
+        return self._coordinator.explain(
+            sql, max_staleness_s=options.max_staleness_s, partial=options.partial, chain=options.chain
+        )
 
 
 def _version(catalog: FederationCatalog) -> object:

@@ -8,7 +8,7 @@ import attrs
 
 from federation.errors import QueryError
 from federation.model.collection import CollectionType
-from federation.queries.sql import all_of, column, literal
+from federation.queries.sql import all_of, column, literal, one_of, output
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -120,12 +120,12 @@ def _anywhere(alias: str, leaves: Sequence[Leaf]) -> str:
     parts = []
     runs = _names(leaves, CollectionType.RUN)
     if runs:
-        parts.append(f"{column(alias, 'run')} IN ({runs})")
+        parts.append(one_of(column(alias, "run"), runs))
     for kind, table in _MEMBERS.items():
         names = _names(leaves, kind)
         if names:
             parts.append(
-                f"{column(alias, 'dataset_id')} IN (SELECT dataset_id FROM {table} WHERE collection IN ({names})"
+                f"{column(alias, 'dataset_id')} IN (SELECT dataset_id FROM {table} WHERE {one_of('collection', names)}"
                 f" AND dataset_type = {literal(alias)})"
             )
     if not parts:
@@ -137,8 +137,8 @@ def _anywhere(alias: str, leaves: Sequence[Leaf]) -> str:
 _MEMBERS = {CollectionType.TAGGED: "collection_member", CollectionType.CALIBRATION: "calibration"}
 
 
-def _names(leaves: Sequence[Leaf], kind: CollectionType) -> str:
-    return ", ".join(literal(leaf.name) for leaf in leaves if leaf.type is kind)
+def _names(leaves: Sequence[Leaf], kind: CollectionType) -> list[str]:
+    return [literal(leaf.name) for leaf in leaves if leaf.type is kind]
 
 
 def _arms(
@@ -160,7 +160,7 @@ def _arms(
         items = [column(alias, name) for name in columns]
         for name in extra:
             value = where_it_is if name == "collection" else column(member, name)
-            items.append(f"{value} AS {column(name)}")
+            items.append(output(value, name))
         if rank:
             order = " ".join(
                 f"WHEN {where_it_is} = {literal(leaf.name)} THEN {place}"
@@ -169,7 +169,7 @@ def _arms(
             )
             items.append(f"CASE {order} END AS {column(rank)}")
         source = column(alias)
-        conditions = [f"{where_it_is} IN ({names})", *inner]
+        conditions = [one_of(where_it_is, names), *inner]
         if kind is not CollectionType.RUN:
             source += (
                 f" JOIN {_MEMBERS[kind]} AS {column(member)}"

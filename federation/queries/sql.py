@@ -8,7 +8,7 @@ import uuid
 from federation.errors import UserError
 from federation.model.timespan import format_tai
 
-__all__ = ["all_of", "column", "literal", "timestamp"]
+__all__ = ["all_of", "column", "literal", "one_of", "output", "timestamp"]
 
 
 def column(*parts: str) -> str:
@@ -52,3 +52,20 @@ def timestamp(tai_ns: int) -> str:
 def all_of(conditions: list[str]) -> str:
     """Conditions joined by AND; TRUE for none."""
     return " AND ".join(conditions) if conditions else "TRUE"
+
+
+def one_of(value: str, literals: list[str]) -> str:
+    """The condition that a value is one of some literals; FALSE for none."""
+    if not literals:
+        return "FALSE"
+    return f"{value} = {literals[0]}" if len(literals) == 1 else f"{value} IN ({', '.join(literals)})"
+
+
+def output(value: str, name: str) -> str:
+    """``value AS name``, or the value alone where it is a column of that name.
+
+    >>> output('"visit"."id"', "visit")
+    '"visit"."id" AS "visit"'
+    """
+    named = column(name)
+    return value if value == named or value.endswith(f'".{named}') else f"{value} AS {named}"

@@ -8,13 +8,15 @@ import attrs
 
 from federation.errors import QueryError
 from federation.model.dimension import DimensionGroup, DimensionUniverse
-from federation.model.logical import LogicalType, dimension_tables
+from federation.model.logical import LogicalType
 from federation.queries import syntax
 from federation.queries.collections import Leaf, resolve
+from federation.queries.columns import InnerColumns, StatementColumns
 from federation.queries.conditions import Conditions
 from federation.queries.governors import GovernorCheck
-from federation.queries.joins import Base, Joins, dimensions_of, join
+from federation.queries.joins import Base, dimensions_of, join
 from federation.queries.names import DatasetField, ElementField, Key, Names
+from federation.queries.results import Results
 from federation.queries.sources import (
     COLLECTION_FIELDS,
     DatasetSource,
@@ -62,45 +64,6 @@ class _Searched:
     dataset_type: DatasetType
     group: DimensionGroup
     leaves: tuple[Leaf, ...] | None
-
-
-@attrs.define(eq=False)
-class _Columns:
-    """Where columns are (`federation.queries.values.Columns`)."""
-
-    joins: Joins
-    sources: dict[str, DatasetSource]
-
-    def key(self, dimension: str) -> str:
-        return self.joins.keys[dimension]
-
-    def of_element(self, element: str, field: str) -> str:
-        return column(element, field)
-
-    def of_dataset(self, dataset_type: str, field: str) -> str:
-        return self.sources[dataset_type].fields[field]
-
-    def is_optional(self, element: str) -> bool:
-        return element in self.joins.optional
-
-
-class _InnerColumns:
-    """Columns as they are before the first collection is chosen."""
-
-    def __init__(self, dataset_type: str) -> None:
-        self._alias = dataset_type
-
-    def key(self, dimension: str) -> str:
-        return column(self._alias, dimension)
-
-    def of_element(self, element: str, field: str) -> str:
-        raise AssertionError(f"{element}.{field} is not a column of datasets")
-
-    def of_dataset(self, dataset_type: str, field: str) -> str:  # noqa: ARG002
-        return column("validity", field)
-
-    def is_optional(self, element: str) -> bool:  # noqa: ARG002
-        return False
 
 
 class _Compiler:
@@ -156,7 +119,6 @@ class _Compiler:
     # -- the statement ----------------------------------------------------------------------------------------
 
     def statement(self) -> Statement:
-        self._check_governors()
         meanings = list(self._all_meanings())
         elements = {m.element for m in meanings if isinstance(m, ElementField)}
         if self.selection.target == "record":
@@ -172,58 +134,20 @@ class _Compiler:
             joins = join(self.universe, group, bases, elements, wanted, self._related())
         except QueryError as error:
             raise self._placed(error) from error
-        columns = _Columns(joins, sources)
+        columns = StatementColumns(joins, sources)
         where = list(joins.conditions)
         for source in sources.values():
             where.extend(source.conditions)
         for condition in self.conjuncts:
             if condition not in inner:
                 where.append(Conditions(Values(self.names, columns, condition.text)).of(condition.node))
+        self._check_governors()
         extra = set(group.required) - set(self.target.names)
         distinct = bool(extra) or any(s.may_repeat for s in sources.values())
         distinct |= self.selection.target == "data_id" and bool(self.searched)
         body = f"FROM {joins.text}" + (f" WHERE {' AND '.join(where)}" if where else "")
-        return self._written(columns, body, distinct)
-
-    def _written(self, columns: _Columns, body: str, distinct: bool) -> Statement:
-        keys, rest = self._outputs(columns)
-        order = self._order(columns, distinct)
-        limit = self.selection.row_limit
-        limited = "" if limit is None else f" LIMIT {limit}"
-
-        def select(outputs: list[tuple[str, str]]) -> str:
-            items = ", ".join(
-                sql if sql == column(name) else f"{sql} AS {column(name)}" for sql, name in outputs
-            )
-            if not distinct:
-                ordered = ", ".join(f"{sql}{' DESC' * down}" for sql, down in order)
-                return f"SELECT {items} {body}{f' ORDER BY {ordered}' if order else ''}{limited}"
-            hidden = [(sql, f"order {place}") for place, (sql, _) in enumerate(order)]
-            inner = ", ".join(f"{sql} AS {column(name)}" for sql, name in (*outputs, *hidden))
-            if not order:
-                return f"SELECT DISTINCT {inner} {body}{limited}"
-            shown = ", ".join(column("found", name) for _, name in outputs)
-            ordered = ", ".join(
-                f"{column('found', name)}{' DESC' * down}"
-                for (_, name), (_, down) in zip(hidden, order, strict=True)
-            )
-            return (
-                f'SELECT {shown} FROM (SELECT DISTINCT {inner} {body}) AS "found" ORDER BY {ordered}{limited}'
-            )
-
-        if distinct or limit is not None:
-            unordered = f"SELECT {'DISTINCT ' * distinct}" + ", ".join(
-                f"{sql} AS {column(name)}"
-                for sql, name in (keys[:1] if self._has_id() else keys) or [("1", "one")]
-            )
-            count = f'SELECT count(*) AS "n" FROM ({unordered} {body}{limited}) AS "found"'
-        else:
-            count = f'SELECT count(*) AS "n" {body}'
-        keys = keys or [("1", "one")]
-        return Statement(select([*keys, *rest]), select(keys), count, self.target)
-
-    def _has_id(self) -> bool:
-        return self.selection.target == "dataset"
+        results = Results(self.names, self.selection, self.target, columns, body, distinct)
+        return Statement(results.select(), results.select(keys_only=True), results.count(), self.target)
 
     # -- parts ------------------------------------------------------------------------------------------------
 
@@ -256,12 +180,10 @@ class _Compiler:
             if searched.search.find_first:
                 check_find_first(searched.dataset_type, searched.leaves, validity)
             if searched.search.find_first and (validity or needs_rank(searched.leaves, True)):
-                found = self._inner_conditions(searched, validity)
-                inner = [
-                    Conditions(Values(self.names, _InnerColumns(name), c.text)).of(c.node) for c in found
-                ]
+                found = self._inner_conditions(searched)
+                inner = [Conditions(Values(self.names, InnerColumns(name), c.text)).of(c.node) for c in found]
                 applied.extend(found)
-            if self._has_id():
+            if self.selection.target == "dataset":
                 used |= {field.name for field in searched.dataset_type.metadata}
             sources[name] = dataset_source(
                 searched.dataset_type,
@@ -273,7 +195,7 @@ class _Compiler:
             )
         return sources, applied
 
-    def _inner_conditions(self, searched: _Searched, validity: bool) -> list[Condition]:
+    def _inner_conditions(self, searched: _Searched) -> list[Condition]:
         """Conditions that choose data IDs or validity: they hold before the first collection is chosen."""
         found = []
         for condition in self.conjuncts:
@@ -306,7 +228,8 @@ class _Compiler:
             if DatasetField(searched.dataset_type.name, "ingest_date", LogicalType.TIMESTAMP) in meanings:
                 alias = "dataset" if len(self.searched) == 1 else f"dataset of {source.alias}"
                 same = f"{column(alias, 'dataset_id')} = {source.fields['dataset_id']}"
-                further.append((f"{column('dataset')} AS {column(alias)}", same))
+                table = column("dataset")
+                further.append((table if alias == "dataset" else f"{table} AS {column(alias)}", same))
                 source.fields["ingest_date"] = column(alias, "ingest_date")
             dimensions = {name: source.fields[name] for name in searched.group.names}
             bases.append(Base(source.source, dimensions, tuple(further)))
@@ -343,53 +266,6 @@ class _Compiler:
                     found.append(item.value)
             return found
         return []
-
-    def _outputs(self, columns: _Columns) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """(SQL, name) of what identifies a row, and of the rest."""
-        required = [(columns.key(name), name) for name in self.target.required]
-        if self._has_id():
-            source = next(iter(columns.sources.values()))
-            dataset_type = self.searched[0].dataset_type
-            rest = [*self.target.implied, *(field.name for field in dataset_type.metadata)]
-            return (
-                [(source.fields["dataset_id"], "dataset_id"), (source.fields["run"], "run"), *required],
-                [(source.fields[name], name) for name in rest],
-            )
-        if self.selection.target == "record":
-            name = self.selection.element
-            table = next(t for t in dimension_tables(self.universe) if t.name == name)
-            return (
-                [(column(name, key), key) for key in table.key],
-                [(column(name, c.name), c.name) for c in table.columns if c.name not in table.key],
-            )
-        implied = self.target.implied if self.selection.expanded else ()
-        return required, [(columns.key(name), name) for name in implied]
-
-    def _order(self, columns: _Columns, distinct: bool) -> list[tuple[str, bool]]:
-        found = []
-        for key in self.selection.order:
-            meaning = self.names.resolve(key.name, key.text)
-            values = Values(self.names, columns, key.text)
-            value = values.of(key.name)
-            if isinstance(meaning, Key):
-                inside = meaning.dimension in self.target.names
-            elif isinstance(meaning, ElementField):
-                inside = set(dimensions_of(self.universe[meaning.element])) <= set(self.target.names)
-            else:
-                inside = self._has_id() and meaning.field not in COLLECTION_FIELDS
-            if distinct and not inside:
-                raise QueryError(
-                    f"one result may have several values of {key.text!r}",
-                    hint="order by dimensions of the result, or by their fields",
-                    sql=key.text,
-                    position=0,
-                )
-            if meaning.type is not None and meaning.type.value == "bytes":
-                raise QueryError(
-                    f"{key.text!r} has no order", hint="order by another name", sql=key.text, position=0
-                )
-            found.append((value.sql, key.descending))
-        return found
 
     def _placed(self, error: QueryError) -> QueryError:
         """An error of the query as a whole, with the first expression as its text."""

@@ -68,4 +68,4 @@ def tai_ns(time: Time) -> int:
         tai = time.tai
     whole = round(tai.jd1 - 0.5) - _EPOCH_JD
     rest = (tai.jd1 - (whole + _EPOCH_JD + 0.5)) + tai.jd2
-    return whole * _DAY_NS + round(rest * _DAY_NS)
+    return int(whole * _DAY_NS + round(float(rest) * _DAY_NS))

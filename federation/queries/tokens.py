@@ -12,8 +12,8 @@ __all__ = ["KEYWORDS", "Token", "tokenize"]
 
 #: words that are no names unless they are quoted
 KEYWORDS = frozenset(
-    "AND BETWEEN FALSE GLOB IN IS LIKE NOT NULL OR OVERLAPS TRUE".split()
-)  # fmt: skip
+    {"AND", "BETWEEN", "FALSE", "GLOB", "IN", "IS", "LIKE", "NOT", "NULL", "OR", "OVERLAPS", "TRUE"}
+)
 
 _TOKEN = re.compile(
     r"""

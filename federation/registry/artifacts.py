@@ -9,7 +9,7 @@ import attrs
 
 from federation.errors import ConflictError, UserError
 from federation.registry.conflicts import Conflict, conflict_id, note_conflicts
-from federation.registry.views import views
+from federation.registry.views import id_bytes, views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,10 +68,10 @@ def record_columns(
     """`record` from one sequence a column, named as the fields of `Artifact`; a dataset id may be its 16 bytes."""
     if on_conflict not in ("refuse", "record", "ignore"):
         raise UserError(f"on_conflict={on_conflict!r} is unknown", hint="refuse, record or ignore")
-    ids = [i if isinstance(i, uuid.UUID) else uuid.UUID(bytes=i) for i in columns["dataset_id"]]
+    ids = id_bytes(columns["dataset_id"])
     there, known = _recorded(tx, ids, columns["checksum"])
-    chosen: dict[uuid.UUID, _File] = {}
-    conflicts: list[tuple[uuid.UUID, _File, str]] = []
+    chosen: dict[bytes, _File] = {}
+    conflicts: list[tuple[bytes, _File, str]] = []
     files: Iterator[_File] = zip(*(columns[name] for name in _COLUMNS[1:]), strict=True)
     for dataset_id, file in zip(ids, files, strict=True):
         uri, size_bytes, checksum, _ = file
@@ -80,7 +80,7 @@ def record_columns(
             if old[0] != checksum and differ(old[0], checksum, old[1], size_bytes):
                 if on_conflict == "refuse":
                     raise ConflictError(
-                        f"dataset {dataset_id}: {uri} has checksum {checksum}, recorded is {old[0]}",
+                        f"dataset {uuid.UUID(bytes=dataset_id)}: {uri} has checksum {checksum}, recorded is {old[0]}",
                         hint="one identity has one content; register the other content as a new dataset",
                     )
                 conflicts.append((dataset_id, file, old[0]))
@@ -95,30 +95,28 @@ def record_columns(
 
 
 def _recorded(
-    tx: Transaction, ids: Sequence[uuid.UUID], checksums: Sequence[str | None]
-) -> tuple[dict[uuid.UUID, tuple[Any, ...]], dict[uuid.UUID, tuple[str, int | None]]]:
+    tx: Transaction, ids: Sequence[bytes], checksums: Sequence[str | None]
+) -> tuple[dict[bytes, tuple[Any, ...]], dict[bytes, tuple[str, int | None]]]:
     """This site's rows (uri, size, checksum, formatter, present), and (checksum, size) known here or elsewhere."""
-    there: dict[uuid.UUID, tuple[Any, ...]] = {}
-    known: dict[uuid.UUID, tuple[str, int | None]] = {}
-    keys = [(i,) for i in dict.fromkeys(ids)]
-    names = ("dataset_id", "site", *_COLUMNS[1:], "present")
-    for view in views(tx) if keys else ():
-        for dataset_id, site, *row in view.rows("artifact", ("dataset_id",), keys, names):
+    there: dict[bytes, tuple[Any, ...]] = {}
+    known: dict[bytes, tuple[str, int | None]] = {}
+    missing = list(dict.fromkeys(ids))
+    names = ("site", *_COLUMNS[1:], "present")
+    for view in views(tx) if missing else ():
+        for dataset_id, site, *row in view.of_datasets("artifact", missing, names):
             if view.held == tx.held and site == tx.registry.site:
                 there[dataset_id] = tuple(row)
             if row[2] is not None:
                 known.setdefault(dataset_id, (row[2], row[1]))
-        keys = [
-            (i,)
-            for i, checksum in zip(ids, checksums, strict=True)
-            if checksum is not None and i not in known
+        missing = [
+            i for i, checksum in zip(ids, checksums, strict=True) if checksum is not None and i not in known
         ]
-        if not keys:
+        if not missing:
             break
     return there, known
 
 
-def _put(tx: Transaction, files: Mapping[uuid.UUID, _File], *, fresh: bool) -> None:
+def _put(tx: Transaction, files: Mapping[bytes, _File], *, fresh: bool) -> None:
     if not files:
         return
     uris, sizes, checksums, formatters = zip(*files.values(), strict=True)
@@ -134,20 +132,19 @@ def _put(tx: Transaction, files: Mapping[uuid.UUID, _File], *, fresh: bool) -> N
     tx.put_columns("artifact", columns, fresh=fresh)
 
 
-def _note(tx: Transaction, conflicts: Sequence[tuple[uuid.UUID, _File, str]]) -> None:
-    said: dict[uuid.UUID, tuple[str, str]] = {}
-    keys = {(dataset_id,) for dataset_id, _, _ in conflicts}
+def _note(tx: Transaction, conflicts: Sequence[tuple[bytes, _File, str]]) -> None:
+    said: dict[bytes, tuple[str, str]] = {}
+    ids = {dataset_id for dataset_id, _, _ in conflicts}
     for view in views(tx):
-        names = ("dataset_id", "dataset_type", "run")
-        for dataset_id, dataset_type, run in view.rows("dataset", ("dataset_id",), keys, names):
+        for dataset_id, dataset_type, run in view.of_datasets("dataset", ids, ("dataset_type", "run")):
             said.setdefault(dataset_id, (dataset_type, run))
     noticed = tx.registry.clock()
     note_conflicts(
         tx,
         [
             Conflict(
-                conflict_id(dataset_id, "checksum", recorded, str(file[2])),
-                dataset_id,
+                conflict_id(uuid.UUID(bytes=dataset_id), "checksum", recorded, str(file[2])),
+                uuid.UUID(bytes=dataset_id),
                 *said.get(dataset_id, ("", "")),
                 "checksum",
                 recorded,

@@ -18,7 +18,8 @@ from federation.model.dataset import DatasetType
 from federation.model.timespan import Timespan
 from federation.registry import artifacts, collections, dataset_types, dimensions
 from federation.registry.butler_export import combine_collections
-from federation.registry.datasets import NewDataset, insert_datasets
+from federation.registry.butler_format import collector_paused
+from federation.registry.datasets import insert_many
 
 if TYPE_CHECKING:
     from federation.registry.butler_export import ButlerExport, ExportedDataset
@@ -168,15 +169,13 @@ def _copied(
 
 
 def _write(registry: Registry, export: ButlerExport, schema: str, found: Mapping[str, _File]) -> ImportReport:
-    with registry.transaction(schema) as tx:
+    with collector_paused(), registry.transaction(schema) as tx:
         records = sum(
             dimensions.insert_records(tx, element, rows) for element, rows in export.dimension_records.items()
         )
         types = _declare(tx, export)
         registered = _register(tx, export)
-        inserted = insert_datasets(
-            tx, [NewDataset(d.dataset_type, d.run, d.data_id, d.dataset_id) for d in export.datasets]
-        )
+        inserted = _insert(tx, export.datasets)
         members = sum(collections.tag(tx, name, ids) for name, ids in export.tags.items())
         ranges = sum(
             collections.certify(tx, item.collection, item.timespan, item.dataset_ids)
@@ -187,9 +186,21 @@ def _write(registry: Registry, export: ButlerExport, schema: str, found: Mapping
         changed = bool(tx.changes)
     present = sum(dataset.path in found for dataset in with_files)
     return ImportReport(
-        records, types, registered, len(inserted.new), members, ranges,
+        records, types, registered, inserted, members, ranges,
         present, len(with_files) - present, export.warnings, changed,
     )  # fmt: skip
+
+
+def _insert(tx: Transaction, datasets: Sequence[ExportedDataset]) -> int:
+    groups: dict[tuple[str, str], list[ExportedDataset]] = {}
+    for dataset in datasets:
+        groups.setdefault((dataset.dataset_type, dataset.run), []).append(dataset)
+    return sum(
+        insert_many(
+            tx, name, run, [one.data_id for one in group], ids=[one.dataset_id for one in group]
+        ).new_count
+        for (name, run), group in groups.items()
+    )
 
 
 def _artifact(dataset: ExportedDataset, found: Mapping[str, _File]) -> artifacts.Artifact:

@@ -10,7 +10,7 @@ import datetime as dt
 import re
 import uuid
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +27,9 @@ except ImportError:  # PyYAML built without libyaml: the same, ten times slower
 
 __all__ = ["INT64_MAX", "INT64_MIN", "Located", "Moment", "RegionBytes", "butler_timespan", "load_yaml"]
 
+_TEXT, _INTEGER, _NULL, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "null", "merge"))
+#: what YAML 1.1 reads as an integer and Python reads the same way
+_DECIMAL = re.compile(r"(?:0|-?[1-9][0-9]{0,18})\Z")
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _REGIONS = ("Box", "Circle", "ConvexPolygon", "Ellipse", "IntersectionRegion", "UnionRegion")
 _UTC_TIME = re.compile(
@@ -57,7 +60,41 @@ class RegionBytes(bytes):
 
 
 class _Loader(_SafeLoader):
-    """A safe loader with the tags of export files; the global loaders stay as they are."""
+    """A safe loader with the tags of export files; the global loaders stay as they are.
+
+    Files have many scalars and few different ones, so the tag of each is found once. Values are made here too, in one
+    pass over the nodes: PyYAML's own way through generators takes twice as long.
+    """
+
+    def __init__(self, stream: str | bytes) -> None:
+        super().__init__(stream)
+        self._tags: dict[tuple[Any, ...], str] = {}
+        self._made: dict[int, Any] = {}
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is not yaml.ScalarNode:
+            return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        tag = self._tags.get((value, implicit))
+        if tag is None:
+            tag = self._tags[value, implicit] = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        return tag
+
+    def value(self, node: yaml.Node) -> Any:
+        """What a node stands for; containers are made once, however many aliases they have."""
+        tag = node.tag
+        if tag == _TEXT:
+            return _scalar(node)
+        if tag == _INTEGER and type(node.value) is str and _DECIMAL.match(node.value):
+            return int(node.value)
+        if tag == _NULL:
+            return None
+        construct: Callable[[_Loader, Any], Any] = _CONSTRUCT.get(tag, _unknown)
+        if type(node) is yaml.ScalarNode:
+            return construct(self, node)
+        made = self._made.get(id(node))
+        if made is None:
+            made = self._made[id(node)] = construct(self, node)
+        return made
 
 
 def load_yaml(data: str | bytes, where: str) -> Any:
@@ -66,7 +103,8 @@ def load_yaml(data: str | bytes, where: str) -> Any:
     try:
         # the constructor of the loader already reads, and may meet bytes that are no text
         loader = _Loader(data)
-        return loader.get_single_data()
+        node = loader.get_single_node()
+        return None if node is None else loader.value(node)
     except _BadNode as error:
         raise UserError(f"{where}:{error.line}: {error.message}", hint=error.hint) from error
     except yaml.MarkedYAMLError as error:
@@ -98,23 +136,28 @@ def _mapping(loader: _Loader, node: yaml.Node) -> Located:
     if not isinstance(node, yaml.MappingNode):
         raise _BadNode(node, f"{node.tag} is not a mapping here")
     # a merge key ("<<") may repeat names on purpose, so count before it is expanded
-    names = [key.value for key, _ in node.value]
-    values = loader.construct_mapping(node, deep=True)
-    if len(values) < len(names):
-        twice = next((name for name in names if names.count(name) > 1), names[0])
+    count = len(node.value)
+    if any(key.tag == _MERGE for key, _ in node.value):
+        loader.flatten_mapping(node)
+        count = 0
+    located = Located()
+    for key, value in node.value:
+        if key.tag != _TEXT:
+            shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else "of several values"
+            raise _BadNode(node, f"key {shown} is not text", "quote it")
+        located[key.value] = loader.value(value)
+    if len(located) < count:
+        names = [key.value for key, _ in node.value]
+        twice = next(name for name in names if names.count(name) > 1)
         raise _BadNode(node, f"key {twice!r} is given twice", "keep one of them")
-    wrong = next((key for key in values if not isinstance(key, str)), None)
-    if wrong is not None:
-        raise _BadNode(node, f"key {wrong!r} is not text", "quote it")
-    located = Located({str(key): value for key, value in values.items()})
     located.line = node.start_mark.line + 1
     return located
 
 
-def _sequence(loader: _Loader, node: yaml.Node) -> list[Hashable]:
+def _sequence(loader: _Loader, node: yaml.Node) -> list[Any]:
     if not isinstance(node, yaml.SequenceNode):
         raise _BadNode(node, f"{node.tag} is not a list here")
-    return loader.construct_sequence(node, deep=True)
+    return [loader.value(item) for item in node.value]
 
 
 def _scalar(node: yaml.Node) -> str:
@@ -260,6 +303,9 @@ _TAGS: dict[str, Callable[[_Loader, Any], Any]] = {
     "!lsst.daf.butler.Timespan": _timespan,
     **{f"lsst.sphgeom.{name}": _region for name in _REGIONS},
 }
-for _tag, _construct in _TAGS.items():
-    _Loader.add_constructor(_tag, _construct)
-_Loader.add_constructor(None, _unknown)
+#: with the scalars that PyYAML knows and that are met too rarely to be looked at first
+_CONSTRUCT: dict[str, Callable[[_Loader, Any], Any]] = {
+    **_TAGS,
+    "tag:yaml.org,2002:null": lambda _loader, _node: None,
+    "tag:yaml.org,2002:str": lambda _loader, node: _scalar(node),
+}

@@ -25,7 +25,7 @@ from federation.registry.members import (
     governors_of,
     occupants,
 )
-from federation.registry.views import dataset_type_of, registry_of, types_of, values_of, views
+from federation.registry.views import Id, dataset_type_of, id_bytes, registry_of, types_of, values_of, views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ class _Ranges:
     """Validity ranges column by column; ``begins`` and ``ends`` in TAI ns, None is unbounded."""
 
     ids: list[bytes]
-    dataset_ids: list[uuid.UUID]
+    dataset_ids: list[bytes]
     begins: list[int | None]
     ends: list[int | None]
 
@@ -63,7 +63,7 @@ class _Ranges:
         return Timespan(self.begins[number], self.ends[number])
 
 
-def certify(tx: Transaction, name: str, timespan: Timespan, ids: Iterable[uuid.UUID]) -> int:
+def certify(tx: Transaction, name: str, timespan: Timespan, ids: Iterable[Id]) -> int:
     """Declare calibrations valid for a timespan in a CALIBRATION collection; returns how many ranges were new.
 
     `ConflictError` when another dataset of the same type and data ID is valid in a part of it; `UserError` for an empty
@@ -77,7 +77,7 @@ def certify(tx: Transaction, name: str, timespan: Timespan, ids: Iterable[uuid.U
 def certify_ranges(
     tx: Transaction,
     name: str,
-    ids: Sequence[uuid.UUID],
+    ids: Sequence[Id],
     begins: Sequence[int | None],
     ends: Sequence[int | None],
 ) -> int:
@@ -86,28 +86,33 @@ def certify_ranges(
     Both are TAI nanoseconds since 1970-01-01T00:00:00 TAI; None is unbounded.
     """
     owner = collection_of_type(tx, name, CollectionType.CALIBRATION)
-    types = types_of(tx, ids)
+    identities = id_bytes(ids)
+    types = types_of(tx, identities)
+    texts = {identity: str(uuid.UUID(bytes=identity)) for identity in types}
     by_type: dict[str, dict[bytes, int]] = {}
-    for number, (dataset_id, begin, end) in enumerate(zip(ids, begins, ends, strict=True)):
+    for number, (dataset_id, begin, end) in enumerate(zip(identities, begins, ends, strict=True)):
         if begin is not None and end is not None and begin >= end:
             raise UserError(
-                f"{name}: validity range {Timespan(begin, end)} of dataset {dataset_id} is empty",
+                f"{name}: validity range {Timespan(begin, end)} of dataset {texts[dataset_id]} is empty",
                 hint="give a timespan that ends after it begins",
             )
         # named by what it says, so that the same certification twice is one
-        validity = _validity_id(name, dataset_id, begin, end)
+        validity = _validity_id(name, texts[dataset_id], begin, end)
         by_type.setdefault(types[dataset_id], {}).setdefault(validity, number)
     count = 0
     for dataset_type, chosen in by_type.items():
         numbers = chosen.values()
         ranges = _Ranges(
-            list(chosen), [ids[n] for n in numbers], [begins[n] for n in numbers], [ends[n] for n in numbers]
+            list(chosen),
+            [identities[n] for n in numbers],
+            [begins[n] for n in numbers],
+            [ends[n] for n in numbers],
         )
         count += _certify_type(tx, owner, name, dataset_type, ranges)
     return count
 
 
-def _validity_id(name: str, dataset_id: uuid.UUID, begin: int | None, end: int | None) -> bytes:
+def _validity_id(name: str, dataset_id: str, begin: int | None, end: int | None) -> bytes:
     """The 16 bytes of ``uuid5(DATASET_ID_NAMESPACE, "validity=...")``, without an object for each."""
     said = f"validity={name},{dataset_id},{begin},{end}".encode()
     digest = bytearray(hashlib.sha1(DATASET_ID_NAMESPACE.bytes + said, usedforsecurity=False).digest()[:16])
@@ -139,22 +144,10 @@ def _certify_type(tx: Transaction, owner: HeldSchema, name: str, dataset_type: s
         [new.ends[n] for n in kept],
     )
     _check_overlaps(name, dataset_type, group.required, data_ids, there, fresh)
-    count = len(kept)
-    tx.put_columns(
-        "calibration",
-        {
-            "collection": [name] * count,
-            "dataset_id": fresh.dataset_ids,
-            "dataset_type": [dataset_type] * count,
-            "timespan_begin": fresh.begins,
-            "timespan_end": fresh.ends,
-            "validity_id": fresh.ids,
-        },
-        fresh=True,
-    )
-    if count:
+    _put(tx, name, dataset_type, fresh)
+    if kept:
         summaries.note(tx, name, dataset_type, governor_values(governors, columns, values.values()))
-    return count
+    return len(kept)
 
 
 def _there(
@@ -164,7 +157,7 @@ def _there(
     dataset_type: str,
     required: Sequence[str],
     new: _Ranges,
-    data_ids: dict[uuid.UUID, tuple[Any, ...]],
+    data_ids: dict[bytes, tuple[Any, ...]],
 ) -> tuple[_Ranges, set[bytes]]:
     """Ranges that could overlap new ones, and the ids of those of this schema.
 
@@ -181,17 +174,16 @@ def _there(
         if view.held not in (tx.held, owner):
             continue
         where = _overlapping(view.tables["calibration"], Timespan(min(begins), max(ends)))
-        for data_id, row in occupants(tx, view, "calibration", name, dataset_type, required, wanted, where):
-            validity = row.validity_id.bytes
-            if validity in said:  # the same said before, by this schema or by the owner
+        for old in occupants(tx, view, "calibration", name, dataset_type, required, wanted, where):
+            if old.validity_id in said:  # the same said before, by this schema or by the owner
                 if view.held == tx.held:
-                    present.add(validity)
-            elif data_id in wanted:
-                data_ids[row.dataset_id] = data_id
-                there.ids.append(validity)
-                there.dataset_ids.append(row.dataset_id)
-                there.begins.append(row.timespan_begin)
-                there.ends.append(row.timespan_end)
+                    present.add(old.validity_id)
+            elif old.data_id in wanted:
+                data_ids[old.dataset_id] = old.data_id
+                there.ids.append(old.validity_id)
+                there.dataset_ids.append(old.dataset_id)
+                there.begins.append(old.begin)
+                there.ends.append(old.end)
     return there, present
 
 
@@ -209,7 +201,7 @@ def _check_overlaps(
     name: str,
     dataset_type: str,
     required: Sequence[str],
-    data_ids: Mapping[uuid.UUID, tuple[Any, ...]],
+    data_ids: Mapping[bytes, tuple[Any, ...]],
     there: _Ranges,
     fresh: _Ranges,
 ) -> None:
@@ -233,9 +225,10 @@ def _check_overlaps(
         return
     first, second = int(order[wrong[0]]), int(order[wrong[0] + 1])
     data_id = data_id_text(required, data_ids.get(both.dataset_ids[first], ()))
+    one, other = (uuid.UUID(bytes=both.dataset_ids[number]) for number in (first, second))
     raise ConflictError(
-        f"{name}: {dataset_type} {data_id} would have two valid datasets: {both.dataset_ids[first]} in "
-        f"{both.span(first)} and {both.dataset_ids[second]} in {both.span(second)}",
+        f"{name}: {dataset_type} {data_id} would have two valid datasets: {one} in {both.span(first)} "
+        f"and {other} in {both.span(second)}",
         hint="certify for a timespan that is free, or decertify the other first",
     )
 
@@ -266,32 +259,35 @@ def decertify(
     )
     view = next(iter(views(tx)))
     where = _overlapping(view.tables["calibration"], timespan)
-    found: list[sa.Row[Any]]
-    if wanted is None:
-        table = view.tables["calibration"]
-        chosen = sa.select(table).where(
-            table.c.collection == name, table.c.dataset_type == dataset_type, *where
-        )
-        found = list(view.connection.execute(chosen))
-    else:
-        rows = occupants(tx, view, "calibration", name, dataset_type, group.required, wanted, where)
-        found = [row for data_id, row in rows if data_id in wanted]
-    rest = []
+    rows = occupants(tx, view, "calibration", name, dataset_type, group.required, wanted, where)
+    found = [row for row in rows if wanted is None or row.data_id in wanted]
+    rest = _Ranges([], [], [], [])
     for row in found:
-        span = Timespan(row.timespan_begin, row.timespan_end)
-        for begin, end in _remains(span, timespan):
-            validity = uuid.UUID(bytes=_validity_id(name, row.dataset_id, begin, end))
-            rest.append(
-                {
-                    **row._mapping,
-                    "timespan_begin": begin,
-                    "timespan_end": end,
-                    "validity_id": validity,
-                }
-            )
+        text = str(uuid.UUID(bytes=row.dataset_id))
+        for begin, end in _remains(Timespan(row.begin, row.end), timespan):
+            rest.ids.append(_validity_id(name, text, begin, end))
+            rest.dataset_ids.append(row.dataset_id)
+            rest.begins.append(begin)
+            rest.ends.append(end)
     tx.delete("calibration", [{"validity_id": row.validity_id} for row in found])
-    tx.put("calibration", rest)
+    _put(tx, name, dataset_type, rest)
     return len(found)
+
+
+def _put(tx: Transaction, name: str, dataset_type: str, ranges: _Ranges) -> None:
+    count = len(ranges.ids)
+    tx.put_columns(
+        "calibration",
+        {
+            "collection": [name] * count,
+            "dataset_id": ranges.dataset_ids,
+            "dataset_type": [dataset_type] * count,
+            "timespan_begin": ranges.begins,
+            "timespan_end": ranges.ends,
+            "validity_id": ranges.ids,
+        },
+        fresh=True,
+    )
 
 
 def _remains(span: Timespan, cut: Timespan) -> list[tuple[int | None, int | None]]:
@@ -333,19 +329,21 @@ def valid_at(
         collection_of_type(source, name, CollectionType.CALIBRATION)
     answer: dict[tuple[Any, ...], list[Validity]] = {}
     for collection in () if timespan.is_empty else flatten(source, name):
-        here: dict[uuid.UUID, tuple[tuple[Any, ...], Validity]] = {}
+        here: dict[bytes, tuple[tuple[Any, ...], Validity]] = {}
         for view in views(source):
             where = _overlapping(view.tables["calibration"], timespan)
-            for data_id, row in occupants(
+            for row in occupants(
                 source, view, "calibration", collection, dataset_type, group.required, wanted, where
             ):
-                if data_id not in answer and (wanted is None or data_id in wanted):
-                    span = Timespan(row.timespan_begin, row.timespan_end)
-                    full = DataId(group.required, data_id)
-                    here.setdefault(
-                        row.validity_id,
-                        (data_id, Validity(collection, dataset_type, row.dataset_id, full, span)),
+                if row.data_id not in answer and (wanted is None or row.data_id in wanted):
+                    validity = Validity(
+                        collection,
+                        dataset_type,
+                        uuid.UUID(bytes=row.dataset_id),
+                        DataId(group.required, row.data_id),
+                        Timespan(row.begin, row.end),
                     )
+                    here.setdefault(row.validity_id, (row.data_id, validity))
         for data_id, validity in here.values():
             answer.setdefault(data_id, []).append(validity)
     return [

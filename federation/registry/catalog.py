@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from federation.errors import NotFoundError
 from federation.model.catalog import SchemaCatalog, SiteCatalog, TableStats
 from federation.model.logical import LogicalType
-from federation.registry.marks import read_marks
+from federation.registry.marks import glance_at_marks, read_marks
 from federation.registry.metrics import metric_types
 
 if TYPE_CHECKING:
@@ -80,10 +80,11 @@ class CatalogSource:
         self, held: HeldSchema, staleness_s: Mapping[SchemaId, float | None], heads: Mapping[SchemaId, int]
     ) -> tuple[SchemaCatalog, Mark]:
         registry = self._registry
-        with registry.database.read((held.physical,)) as connection:
-            (mark,) = read_marks(connection, (held.physical,))
-            counted = self._counted.get(held.physical)
-            if counted is None or counted[0] != mark:
+        (mark,) = glance_at_marks(registry.database, (held.physical,))
+        counted = self._counted.get(held.physical)
+        if counted is None or counted[0] != mark:
+            with registry.database.read((held.physical,)) as connection:
+                (mark,) = read_marks(connection, (held.physical,))
                 tables = tuple(registry.tables_in(connection, held.physical).values())
                 stats = self._count(connection, held, tables)
                 counted = (mark, tables, stats, self._metrics(connection, held, tables, stats))

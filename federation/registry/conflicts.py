@@ -83,6 +83,8 @@ def read(source: Source, ids: Iterable[uuid.UUID] | None = None) -> list[Conflic
     keys = None if ids is None else [(i,) for i in ids]
     found: dict[uuid.UUID, Conflict] = {}
     for view in views(source):
+        if "conflict" not in view.tables:  # a registry of an older format
+            continue
         rows: Iterable[tuple[Any, ...]]
         if keys is None:
             rows = map(tuple, view.connection.execute(view.tables["conflict"].select()))

@@ -12,6 +12,7 @@ import attrs
 from federation.errors import ConfigError, FederationError
 from federation.model.dataset import DatasetType
 from federation.model.dimension import DimensionUniverse, Field
+from federation.model.universe_file import parse_field
 
 __all__ = ["DeclaredType", "load_dataset_types"]
 
@@ -78,7 +79,7 @@ def _fields(raw: Any, where: str) -> tuple[tuple[Field, ...], dict[str, str]]:
     for entry in raw:
         rest = dict(entry)
         keyword = rest.pop("header", None)
-        field = Field.parse(rest, f"{where}.metadata")
+        field = parse_field(rest, f"{where}.metadata")
         if keyword is not None:
             if not isinstance(keyword, str) or not keyword:
                 raise ConfigError(

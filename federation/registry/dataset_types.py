@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import attrs
 
-from federation.errors import ConflictError
+from federation.errors import ConflictError, UserError
 
 if TYPE_CHECKING:
     from federation.model.dataset import DatasetType
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["declare"]
 
+#: PostgreSQL cuts identifiers at 63 bytes
+COLUMN_LENGTH_MAX = 63
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
 
 def declare(tx: Transaction, dataset_type: DatasetType) -> DatasetType:
     """Declare a dataset type in the transaction's schema; the same declaration again changes nothing.
 
-    Dimensions are closed and put in canonical order. `ConflictError` when the name stands for something else here.
+    Dimensions are closed and put in canonical order. `ConflictError` when the name stands for something else here,
+    `NotFoundError` for an unknown dimension, `UserError` for a metadata column that can't be one.
     """
     universe = tx.registry.universe
     group = universe.group(dataset_type.dimensions)
@@ -36,13 +42,31 @@ def declare(tx: Transaction, dataset_type: DatasetType) -> DatasetType:
                 hint="use the same definition, or another name",
             )
         return dataset_type
-    for name in tx.tables:
-        if name == dataset_type.name or (
-            name.lower() == dataset_type.name.lower() and tx.tables[name].physical_name.startswith("ds_")
-        ):
-            raise ConflictError(
-                f"{dataset_type.name!r} would hide table {name!r}", hint="choose another name"
-            )
+    _check_name(tx, dataset_type.name)
+    _check_metadata(dataset_type)
     tx.add_table(tx.registry.table_of(dataset_type))
     tx.put("dataset_type", [row])
     return dataset_type
+
+
+def _check_name(tx: Transaction, name: str) -> None:
+    """No other table or dimension has the name, in whatever case: not every database tells them apart."""
+    for other in (*tx.tables, *(element.name for element in tx.registry.universe.elements)):
+        if other.lower() == name.lower():
+            what = "table" if other in tx.tables else "dimension"
+            raise ConflictError(f"{name!r} would hide {what} {other!r}", hint="choose another name")
+
+
+def _check_metadata(dataset_type: DatasetType) -> None:
+    """Metadata columns are identifiers, distinct from one another and from the columns that every type has."""
+    taken = {"dataset_id", "run", "origin", *dataset_type.dimensions}
+    for field in dataset_type.metadata:
+        place = f"dataset type {dataset_type.name!r}: metadata column {field.name!r}"
+        if not _COLUMN.match(field.name) or len(field.name) > COLUMN_LENGTH_MAX:
+            raise UserError(
+                f"{place} is not an identifier of at most {COLUMN_LENGTH_MAX} characters",
+                hint="use letters, digits and _, not starting with a digit",
+            )
+        if field.name.lower() in taken:
+            raise UserError(f"{place} is there already", hint="choose another name for it")
+        taken.add(field.name.lower())

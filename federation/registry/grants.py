@@ -133,6 +133,8 @@ def read_grants(registry: Registry) -> Grants:
     held = registry.get(SchemaId(registry.site, registry.site))
     with registry.database.read((held.physical,)) as connection:
         tables = registry.tables_in(connection, held.physical)
+        if "schema_grant" not in tables:  # a registry of an older format
+            return Grants((), {})
         physical = registry.physical_tables(held.physical, tuple(tables.values()))
         return _read(connection, physical["schema_grant"], physical["group_member"])
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -24,7 +26,6 @@ from federation.registry.ingest_identity import Item, identify
 from federation.registry.ingest_placing import (
     Mode,
     content_of,
-    local_of,
     place,
     remove_source,
     suffix_of,
@@ -35,7 +36,6 @@ from federation.registry.transaction import select_rows
 
 if TYPE_CHECKING:
     from federation.datastore.store import Stored
-    from federation.formatters import Formatter
     from federation.model.logical import TableDef
     from federation.registry.registry import Registry
     from federation.registry.transaction import Transaction
@@ -109,8 +109,7 @@ def ingest_files(
             "datasets whose ids follow from their data IDs can't be replaced", hint="ask for new ids"
         )
     declared, items = identify(registry, schema, run, dataset_type, files, once=once)
-    for item in items:
-        _check_file(item.file.path, item.formatter, declared)
+    _check_files(items, declared)
     placed: dict[str, uuid.UUID] = {}
     try:
         kept, stored, conflicts = _store(registry, datastore, items, run, declared, mode, on_conflict, placed)
@@ -138,16 +137,19 @@ def ingest_files(
 # -- files ------------------------------------------------------------------------------------------------------
 
 
-def _check_file(path: str, formatter: Formatter | None, declared: DatasetType) -> None:
-    """Raise unless a file may become a dataset of the type, as far as its name and its structure tell."""
-    local = local_of(path)
-    if local is not None and not local.is_file():
-        raise NotFoundError(f"no file {local}", hint="check the path")
-    if formatter is None:
-        return
-    formats().check_fits(formatter, declared.storage_class, path)
-    if local is not None:
-        formatter.check(local)
+def _check_files(items: Sequence[Item], declared: DatasetType) -> None:
+    """Raise unless every file may become a dataset of the type, as far as its name and its structure tell."""
+    fitting: set[str] = set()
+    for item in items:
+        if item.local is not None and not os.path.isfile(item.local):  # noqa: PTH113 - a text, see local_of
+            raise NotFoundError(f"no file {item.local}", hint="check the path")
+        if item.formatter is None:
+            continue
+        if item.formatter.name not in fitting:
+            formats().check_fits(item.formatter, declared.storage_class, item.file.path)
+            fitting.add(item.formatter.name)
+        if item.local is not None:
+            item.formatter.check(Path(item.local))
 
 
 def _store(
@@ -183,8 +185,11 @@ def _store(
                 kept.append(item)
                 continue
         identity = item.dataset_id
-        target = artifact_path(declared.name, run, item.data_id, identity, suffix_of(path))
-        uri, content = place(datastore, path, target, mode, partial(placed.__setitem__, target, identity))
+        if mode == "direct":
+            uri, content = url_of(path), content_of(path)
+        else:
+            uri = artifact_path(declared.name, run, item.data_id, identity, suffix_of(path))
+            content = place(datastore, path, uri, mode, partial(placed.__setitem__, uri, identity))
         name = item.formatter.name if item.formatter is not None else None
         kept.append(item)
         stored.append(artifacts.Artifact(identity, uri, content.size_bytes, content.checksum, name))
@@ -199,16 +204,20 @@ def _differs(recorded: Mapping[str, Any], offered: Stored) -> bool:
 
 def _metadata(
     registry: Registry, declared: DatasetType, items: Sequence[Item], keywords: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """A row of metadata columns for each file: what came with it, and what its formatter finds of the others."""
+) -> list[dict[str, Any]] | None:
+    """A row of metadata columns for each file: what came with it, and what its formatter finds of the others.
+
+    None for a type without such columns, if no file comes with values.
+    """
+    if not declared.metadata and not any(item.file.metadata for item in items):
+        return None
     table = registry.table_of(declared)
     rows = []
     for item in items:
         row = row_of(table, item.file.metadata, item.file.path)
         missing = {keywords.get(f.name, f.name): f.name for f in declared.metadata if f.name not in row}
-        local = local_of(item.file.path)
-        if missing and item.formatter is not None and local is not None:
-            found = item.formatter.metadata(local, tuple(missing))
+        if missing and item.formatter is not None and item.local is not None:
+            found = item.formatter.metadata(Path(item.local), tuple(missing))
             row |= row_of(table, {missing[name]: value for name, value in found.items()}, item.file.path)
         rows.append(row)
     return rows
@@ -245,7 +254,7 @@ def _register(
     run: str,
     declared: DatasetType,
     items: Sequence[Item],
-    rows: Sequence[Mapping[str, Any]],
+    rows: list[dict[str, Any]] | None,
     stored: Sequence[artifacts.Artifact],
     conflicts: Sequence[_Conflict],
     on_conflict: OnConflict,
@@ -258,9 +267,7 @@ def _register(
         ids = [item.dataset_id for item in items]
         data_ids = [item.file.data_id for item in items]
         replace: Literal["refuse", "replace"] = "replace" if on_conflict == "replace" else "refuse"
-        done = insert_many(
-            tx, declared.name, run, data_ids, ids=ids, metadata=list(rows), on_conflict=replace
-        )
+        done = insert_many(tx, declared.name, run, data_ids, ids=ids, metadata=rows, on_conflict=replace)
         edges = [(item.dataset_id, source, item.file.task) for item in items for source in item.file.inputs]
         provenance.add_edges(tx, edges)
         artifacts.record(tx, stored)

@@ -13,6 +13,7 @@ from federation.formatters import formats
 from federation.model.data_id import DataId
 from federation.model.dataset import DatasetType, deterministic_id
 from federation.model.position import SchemaId
+from federation.registry.ingest_placing import local_of
 from federation.registry.transaction import select_rows
 
 if TYPE_CHECKING:
@@ -26,9 +27,13 @@ __all__ = ["Item", "identify"]
 
 @attrs.frozen
 class Item:
-    """A file with its identity; ``recorded`` is the artifact row of it, this site's or another's, if any."""
+    """A file with its identity and its absolute ``local`` path (None: it is remote).
+
+    ``recorded`` is the artifact row of it, this site's or another's, if any.
+    """
 
     file: FileToIngest
+    local: str | None
     formatter: Formatter | None
     dataset_id: uuid.UUID
     data_id: DataId
@@ -66,12 +71,10 @@ def identify(
             tuple(row[name] for name in columns): row["dataset_id"]
             for row in select_rows(connection, physical[dataset_type], columns, keys)
         }
-        ids = [
-            there.get(key) or (deterministic_id(dataset_type, run, data_id) if once else registry.new_id())
-            for key, data_id in zip(keys, data_ids, strict=True)
-        ]
+        ids = [there.get(key) or _new_id(registry, dataset_type, columns, key, once) for key in keys]
         recorded: dict[uuid.UUID, dict[str, Any]] = {}
-        for row in select_rows(connection, physical["artifact"], ("dataset_id",), [(i,) for i in ids]):
+        wanted = [(identity,) for identity in there.values()]
+        for row in select_rows(connection, physical["artifact"], ("dataset_id",), wanted):
             if row["site"] == registry.site or row["dataset_id"] not in recorded:
                 recorded[row["dataset_id"]] = row
     if once:
@@ -81,9 +84,19 @@ def identify(
         known.formatter(file.formatter) if file.formatter else known.for_name(file.path) for file in files
     ]
     return declared, [
-        Item(file, formatter, i, data_id, recorded.get(i))
+        Item(file, local_of(file.path), formatter, i, data_id, recorded.get(i))
         for file, formatter, i, data_id in zip(files, chosen, ids, data_ids, strict=True)
     ]
+
+
+def _new_id(
+    registry: Registry, dataset_type: str, columns: Sequence[str], key: tuple[Any, ...], once: bool
+) -> uuid.UUID:
+    """The id of a dataset that is not there; ``key`` is its RUN and its data ID."""
+    if not once:
+        return registry.new_id()
+    run, *values = key
+    return deterministic_id(dataset_type, run, dict(zip(columns[1:], values, strict=True)))
 
 
 def _add_recorded_elsewhere(

@@ -26,16 +26,17 @@ _PACKED = (".gz", ".fz", ".bz2", ".xz", ".zst")
 _WHOLE_BYTES = 1 << 20
 
 
-def local_of(path: str) -> Path | None:
-    """The local file that a path or ``file://`` URL means; None for a remote one."""
-    if "://" not in path:
-        return Path(path).absolute()
-    return Path(path.removeprefix("file://")) if path.startswith("file://") else None
+def local_of(path: str) -> str | None:
+    """The absolute path of the local file that a path or ``file://`` URL means; None for a remote one."""
+    if "://" in path:
+        return path.removeprefix("file://") if path.startswith("file://") else None
+    # texts, not Path objects, which would take as long as reading a small file
+    return path if path.startswith("/") else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
 
 
 def url_of(path: str) -> str:
     """The absolute URL of a path or URL."""
-    return path if "://" in path else f"file://{Path(path).absolute()}"
+    return path if "://" in path else f"file://{local_of(path)}"
 
 
 def suffix_of(path: str) -> str:
@@ -58,7 +59,7 @@ def content_of(path: str) -> Stored:
         with UrlSource(path).open() as chunks:
             return Stored(*of_chunks(chunks))
     try:
-        with local.open("rb", buffering=0) as file:
+        with open(local, "rb", buffering=0) as file:  # noqa: PTH123 - see local_of
             size = os.fstat(file.fileno()).st_size
             digest = hashlib.sha256(file.read()) if size <= _WHOLE_BYTES else None
             if digest is None:
@@ -66,19 +67,15 @@ def content_of(path: str) -> Stored:
     except FileNotFoundError:
         raise NotFoundError(f"no file {local}", hint="check the path") from None
     except OSError as error:
-        raise as_federation_error(error, "read", str(local)) from error
+        raise as_federation_error(error, "read", local) from error
     return Stored(size, f"sha256:{digest.hexdigest()}")
 
 
-def place(
-    datastore: Datastore, path: str, target: str, mode: Mode, on_placed: Callable[[], None]
-) -> tuple[str, Stored]:
-    """Bring a file to ``target``; (what to record as its place, what it holds). ``on_placed`` is called for a new file.
+def place(datastore: Datastore, path: str, target: str, mode: Mode, on_placed: Callable[[], None]) -> Stored:
+    """Bring a file to ``target`` in the datastore; what it holds. ``on_placed`` is called when the file is new there.
 
     `ConflictError` when another content is there already.
     """
-    if mode == "direct":
-        return url_of(path), content_of(path)
     if datastore.exists(target):
         stored = content_of(datastore.resolve(target))
         if stored != content_of(path):
@@ -86,14 +83,14 @@ def place(
                 f"{datastore.resolve(target)} has other content than {path}",
                 hint="a file is never overwritten; remove the one that is wrong",
             )
-        return target, stored
+        return stored
     if mode == "link":
         _link(datastore, path, target)
         on_placed()
-        return target, content_of(datastore.resolve(target))
+        return content_of(datastore.resolve(target))
     stored = datastore.put_file(url_of(path), target)
     on_placed()
-    return target, stored
+    return stored
 
 
 def _link(datastore: Datastore, path: str, target: str) -> None:
@@ -103,7 +100,7 @@ def _link(datastore: Datastore, path: str, target: str) -> None:
     new = datastore.local_root / target
     try:
         make_directories(new.parent)
-        os.link(local.resolve(), new)
+        os.link(Path(local).resolve(), new)
         fsync_directory(new.parent)
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EMLINK, errno.EPERM):
@@ -119,5 +116,5 @@ def remove_source(datastore: Datastore, path: str) -> None:
     local = local_of(path)
     if local is not None and datastore.contains(f"file://{local}"):
         return
-    source = Datastore(str(local.parent) if local else path.rpartition("/")[0])
-    source.remove(local.name if local else path.rpartition("/")[2])
+    directory, _, name = (local or path).rpartition("/")
+    Datastore(directory or "/").remove(name)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import sqlalchemy as sa
 
 from federation.errors import NotFoundError, UserError
+from federation.registry.keyed import VALUES_MAX, chunks
 from federation.registry.views import View, registry_of, values_of, views
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from federation.model.collection import CollectionType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from federation.registry.views import Source
 
 __all__ = [
+    "Occupant",
     "collection_of_type",
     "data_id_text",
     "find_collection",
@@ -52,6 +54,17 @@ def collection_of_type(source: Source, name: str, type_: CollectionType) -> Held
     return held
 
 
+@attrs.frozen
+class Occupant:
+    """A dataset that a schema says is in a collection; the times (TAI ns) and ``validity_id`` of a CALIBRATION only."""
+
+    data_id: tuple[Any, ...]
+    dataset_id: bytes
+    begin: int | None = None
+    end: int | None = None
+    validity_id: bytes = b""
+
+
 def occupants(
     source: Source,
     view: View,
@@ -61,51 +74,52 @@ def occupants(
     required: Sequence[str],
     data_ids: Collection[tuple[Any, ...]] | None,
     where: Sequence[sa.ColumnElement[bool]] = (),
-) -> Iterator[tuple[tuple[Any, ...], sa.Row[Any]]]:
-    """(data ID, row) of what a schema says that a collection holds of one type.
+) -> Iterator[Occupant]:
+    """What a schema says that a collection holds of one type.
 
-    ``relation`` is ``collection_member`` or ``calibration``. Every row that meets ``where`` for one of ``data_ids``
-    (None: any) is there; others may be.
+    ``relation`` is ``collection_member`` or ``calibration``. Every dataset that meets ``where`` with one of
+    ``data_ids`` (None: any) is there; others may be.
     """
     table = view.tables[relation]
-    known: dict[uuid.UUID, tuple[Any, ...]] = {}
-    chosen = sa.select(table).where(table.c.collection == name, table.c.dataset_type == dataset_type, *where)
+    columns: list[sa.ColumnElement[Any]] = [view.id_column(table.c.dataset_id)]
+    if relation == "calibration":
+        columns += [table.c.timespan_begin, table.c.timespan_end, view.id_column(table.c.validity_id)]
+    width = len(columns)
+    here = sa.and_(table.c.collection == name, table.c.dataset_type == dataset_type, *where)
+    chosen = sa.select(*columns).where(here)
     if data_ids is not None and len(data_ids) <= FEW:
         known = _datasets_with(source, dataset_type, required, data_ids)
-        ids = list(known)
-        for begin in range(0, len(ids), 8000):
-            part = chosen.where(table.c.dataset_id.in_(ids[begin : begin + 8000]))
-            for row in view.connection.execute(part):
-                yield known[row.dataset_id], row
+        for part in chunks(known, VALUES_MAX):
+            for row in view.connection.execute(chosen.where(table.c.dataset_id.in_(part))):
+                yield Occupant(known[row[0]], *row)
         return
     if dataset_type in view.tables:
         typed = view.tables[dataset_type]
         # where the dataset is another schema's, its columns are NULL
-        joined = chosen.add_columns(typed.c.dataset_id, *(typed.c[column] for column in required))
+        joined = chosen.add_columns(typed.c.dataset_id.is_(None), *(typed.c[column] for column in required))
         joined = joined.join_from(table, typed, table.c.dataset_id == typed.c.dataset_id, isouter=True)
-        width = len(table.c)
         orphans = []
         for row in view.connection.execute(joined):
-            if row[width] is None:
-                orphans.append(row)
+            if row[width]:
+                orphans.append(tuple(row[:width]))
             else:
-                yield tuple(row[width + 1 :]), row
+                yield Occupant(tuple(row[width + 1 :]), *row[:width])
     else:
-        orphans = list(view.connection.execute(chosen))
-    values = values_of(source, dataset_type, required, (row.dataset_id for row in orphans))
-    for row in orphans:
-        if row.dataset_id in values:
-            yield values[row.dataset_id], row
+        orphans = [tuple(row) for row in view.connection.execute(chosen)]
+    values = values_of(source, dataset_type, required, (row[0] for row in orphans))
+    for orphan in orphans:
+        if orphan[0] in values:
+            yield Occupant(values[orphan[0]], *orphan)
 
 
 def _datasets_with(
     source: Source, dataset_type: str, required: Sequence[str], data_ids: Collection[tuple[Any, ...]]
-) -> dict[uuid.UUID, tuple[Any, ...]]:
+) -> dict[bytes, tuple[Any, ...]]:
     """Every dataset of a type, in any schema here, that has one of the data IDs."""
-    found: dict[uuid.UUID, tuple[Any, ...]] = {}
+    found: dict[bytes, tuple[Any, ...]] = {}
     for view in views(source):
-        for row in view.rows(dataset_type, required, data_ids, ("dataset_id", *required)):
-            found.setdefault(row[0], row[1:])
+        for identity, *data_id in view.rows(dataset_type, required, data_ids, ("dataset_id", *required)):
+            found.setdefault(identity.bytes, tuple(data_id))
     return found
 
 

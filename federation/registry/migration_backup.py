@@ -108,7 +108,9 @@ def _write_table(connection: sa.Connection, table: sa.Table, file: BinaryIO) -> 
     )
     for row in connection.execute(collations, {"schema": table.schema, "name": table.name}):
         table.c[row.column_name].type = sa.Text(collation=row.collation_name)
-    for element in (sa.schema.CreateTable(table), *map(sa.schema.CreateIndex, _free_indexes(table))):
+    made: list[sa.schema.ExecutableDDLElement] = [sa.schema.CreateTable(table)]
+    made += [sa.schema.CreateIndex(index) for index in _free_indexes(table)]
+    for element in made:
         file.write(f"{str(element.compile(connection)).strip()};\n".encode())
     preparer = connection.dialect.identifier_preparer
     names = ", ".join(preparer.quote_identifier(column.name) for column in table.columns)

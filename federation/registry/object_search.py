@@ -13,8 +13,8 @@ from federation.model.collection import CollectionType
 from federation.model.data_id import DataId
 from federation.model.dataset import DatasetRef
 from federation.registry.chains import flatten
-from federation.registry.members import find_collection, occupants
-from federation.registry.views import dataset_type_of, group_of, values_of, views
+from federation.registry.members import find_collection
+from federation.registry.views import dataset_type_of, group_of, views
 
 if TYPE_CHECKING:
     from federation.registry.registry import Registry
@@ -39,7 +39,7 @@ def ref_of(registry: Registry, dataset_id: uuid.UUID) -> DatasetRef:
     for view in views(registry):
         for name, run in view.rows("dataset", ("dataset_id",), [(dataset_id,)], ("dataset_type", "run")):
             required = group_of(registry, name).required
-            values = values_of(registry, name, required, [dataset_id]).get(dataset_id, ())
+            values = next(view.rows(name, ("dataset_id",), [(dataset_id,)], required), ())
             return DatasetRef(dataset_id, name, DataId(required, tuple(values)), run)
     raise NotFoundError(
         f"dataset {dataset_id} is not known at {registry.site}", hint="ask the site that has it"
@@ -94,14 +94,17 @@ def _in_run(registry: Registry, dataset_type: str, run: str, data_id: DataId) ->
 
 
 def _tagged(registry: Registry, dataset_type: str, name: str, data_id: DataId) -> uuid.UUID | None:
-    wanted = data_id.values_
+    """The member may be a dataset of another schema than the one that tags it."""
+    ids: list[tuple[str, uuid.UUID]] = []
     for view in views(registry):
-        rows = occupants(
-            registry, view, "collection_member", name, dataset_type, data_id.keys_, [wanted]
-        )  # may give others too
-        for values, row in rows:
-            if tuple(values) == wanted:
-                return uuid.UUID(str(row.dataset_id))
+        if data_id.keys_:
+            rows = view.rows(dataset_type, data_id.keys_, [data_id.values_], ("dataset_id",))
+        else:
+            rows = view.rows("dataset", ("dataset_type",), [(dataset_type,)], ("dataset_id",))
+        ids.extend((name, identity) for (identity,) in rows)
+    for view in views(registry):
+        for (identity,) in view.rows("collection_member", ("collection", "dataset_id"), ids, ("dataset_id",)):
+            return uuid.UUID(str(identity))
     return None
 
 

@@ -194,6 +194,14 @@ def copy_object(
     return target
 
 
+def _place(datastore: Datastore, uri: str) -> Path | None:
+    """The local path of one of this site's files; None where it is remote."""
+    if "://" in uri:
+        path = local_of(uri)
+        return None if path is None else Path(path)
+    return None if datastore.local_root is None else datastore.local_root / datastore.relative(uri)
+
+
 @contextlib.contextmanager
 def _local_file(
     registry: Registry, datastore: Datastore, ref: DatasetRef, fetch: Fetch | None
@@ -207,11 +215,7 @@ def _local_file(
         )
     file = files[0]
     if file.site == registry.site:
-        local = local_of(file.uri)
-        if "://" not in file.uri and datastore.local_root is not None:
-            local = datastore.local_root / datastore.relative(file.uri)
-        if "://" not in file.uri and datastore.local_root is None:
-            local = None
+        local = _place(datastore, file.uri)
         if local is not None:
             if not local.is_file():
                 raise CorruptionError(

@@ -110,6 +110,8 @@ def proposals(registry: Registry) -> tuple[Proposal, ...]:
     held = registry.get(SchemaId(registry.site, registry.site))
     with registry.database.read((held.physical,)) as connection:
         tables = registry.tables_in(connection, held.physical)
+        if "table_proposal" not in tables:  # a registry of an older format
+            return ()
         physical = registry.physical_tables(held.physical, tuple(tables.values()))["table_proposal"]
         rows = connection.execute(sa.select(physical).order_by(physical.c.owner, physical.c.name))
         return tuple(_of_row(dict(row._mapping)) for row in rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import graphlib
 import uuid
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from federation.errors import ConflictError, UserError
+from federation.model.lineage import Direction
 from federation.model.system_tables import system_tables
 from federation.registry.keyed import select_by_keys
 from federation.registry.provenance_graph import ProvenanceGraph
@@ -23,27 +23,12 @@ if TYPE_CHECKING:
 
     Pair = tuple[uuid.UUID, uuid.UUID]
 
-__all__ = ["Direction", "add_edges", "ancestors", "check_acyclic", "descendants"]
+__all__ = ["add_edges", "ancestors", "check_acyclic", "descendants"]
 
 _PROVENANCE = next(table for table in system_tables() if table.name == "provenance")
 _EDGE = _PROVENANCE.key
 #: from this many seeds on, reading all edges once costs less than following them in the database
 GRAPH_SEEDS_MIN = 1000
-
-
-class Direction(enum.Enum):
-    """Which way edges are followed; the value is (column that is known, column that is reached)."""
-
-    UPSTREAM = ("dataset_id", "input_id")
-    DOWNSTREAM = ("input_id", "dataset_id")
-
-    @property
-    def near(self) -> str:
-        return self.value[0]
-
-    @property
-    def far(self) -> str:
-        return self.value[1]
 
 
 # -- writing ------------------------------------------------------------------------------------------------------

@@ -39,9 +39,14 @@ class MetaTables:
         return {row.key: row.value for row in connection.execute(sa.select(self.info))}
 
     def read_held(self, database: Database) -> tuple[HeldSchema, ...]:
-        with database.read((META_SCHEMA,)) as connection:
-            rows = connection.execute(sa.select(self.held).order_by(self.held.c.number))
-            return tuple(HeldSchema(SchemaId(r.site, r.name), r.physical, bool(r.owned)) for r in rows)
+        # asked with every query: without a transaction it is one round trip
+        with database.statements((META_SCHEMA,)) as raw:
+            rows = raw.execute(
+                f"SELECT site, name, physical, owned FROM {META_SCHEMA}.held_schema ORDER BY number"
+            ).fetchall()
+        return tuple(
+            HeldSchema(SchemaId(site, name), physical, bool(owned)) for site, name, physical, owned in rows
+        )
 
     def add_held(self, connection: sa.Connection, held: HeldSchema) -> None:
         values: dict[str, Any] = {

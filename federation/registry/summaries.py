@@ -72,7 +72,12 @@ def note(tx: Transaction, collection: str, dataset_type: str, governors: Mapping
 
 
 def _rows(dataset_type: str, governors: Mapping[str, Iterable[Any]]) -> set[_Row]:
-    rows = {(dataset_type, name, str(value)) for name, values in governors.items() for value in values if value is not None}
+    rows = {
+        (dataset_type, name, str(value))
+        for name, values in governors.items()
+        for value in values
+        if value is not None
+    }
     return rows or {(dataset_type, "", "")}
 
 
@@ -159,7 +164,7 @@ def _exact(tx: Transaction, collection: str) -> tuple[set[_Row], set[str]]:
                 members = sa.select(typed).join_from(typed, relation, same).where(of_type)
                 exact |= _distinct(tx, name, members.subquery())
                 elsewhere = elsewhere.where(~sa.exists().where(same))
-            orphans = list(tx.connection.scalars(elsewhere))
+            orphans = [identity.bytes for identity in tx.connection.scalars(elsewhere)]
             if orphans:
                 governors = governors_of(tx.registry.universe, group_of(tx, name))
                 found = values_of(tx, name, governors, orphans)

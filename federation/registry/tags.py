@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from federation.errors import ConflictError
@@ -14,10 +15,9 @@ from federation.registry.members import (
     governors_of,
     occupants,
 )
-from federation.registry.views import group_of, types_of, values_of, views
+from federation.registry.views import Id, group_of, id_bytes, types_of, values_of, views
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Iterable, Sequence
 
     from federation.registry.schemas import HeldSchema
@@ -26,17 +26,18 @@ if TYPE_CHECKING:
 __all__ = ["tag", "untag"]
 
 
-def tag(tx: Transaction, name: str, ids: Iterable[uuid.UUID], *, replace: bool = False) -> int:
+def tag(tx: Transaction, name: str, ids: Iterable[Id], *, replace: bool = False) -> int:
     """Put datasets into a TAGGED collection; returns how many were not in it.
 
     `ConflictError` when the collection would hold two of a type for one data ID, unless ``replace``, which takes out
     the one that is there; `NotFoundError` for an unknown collection or dataset, `UserError` for one that is not TAGGED.
     """
     owner = collection_of_type(tx, name, CollectionType.TAGGED)
-    wanted = list(dict.fromkeys(ids))
-    keys = [(name, dataset_id) for dataset_id in wanted]
-    there = {row["dataset_id"] for row in tx.select("collection_member", ("collection", "dataset_id"), keys)}
-    by_type: dict[str, list[uuid.UUID]] = {}
+    wanted = list(dict.fromkeys(id_bytes(ids)))
+    own = next(iter(views(tx)))
+    members = own.of_datasets("collection_member", wanted, ("collection",))
+    there = {dataset_id for dataset_id, collection in members if collection == name}
+    by_type: dict[str, list[bytes]] = {}
     for dataset_id, dataset_type in types_of(tx, wanted).items():
         if dataset_id not in there:
             by_type.setdefault(dataset_type, []).append(dataset_id)
@@ -50,7 +51,7 @@ def _tag(
     owner: HeldSchema,
     name: str,
     dataset_type: str,
-    fresh: Sequence[uuid.UUID],
+    fresh: Sequence[bytes],
     *,
     replace: bool,
 ) -> None:
@@ -60,13 +61,13 @@ def _tag(
     columns = (*group.required, *(governor for governor in governors if governor not in group.required))
     values = values_of(tx, dataset_type, columns, fresh)
     width = len(group.required)
-    data_ids: dict[tuple[Any, ...], uuid.UUID] = {}
+    data_ids: dict[tuple[Any, ...], bytes] = {}
     for dataset_id, row in values.items():
         other = data_ids.setdefault(row[:width], dataset_id)
         if other != dataset_id:
             raise ConflictError(
                 f"{name}: {dataset_type} {data_id_text(group.required, row[:width])} is given twice: "
-                f"{other} and {dataset_id}",
+                f"{uuid.UUID(bytes=other)} and {uuid.UUID(bytes=dataset_id)}",
                 hint="a TAGGED collection holds one dataset of a type for a data ID; leave one out",
             )
     replaced = []
@@ -74,21 +75,19 @@ def _tag(
         # a collection of another schema: what its owner has put into it counts too
         if view.held not in (tx.held, owner):
             continue
-        for data_id, row in occupants(
-            tx, view, "collection_member", name, dataset_type, group.required, data_ids
-        ):
-            new = data_ids.get(data_id)
-            if new is None or new == row.dataset_id:
+        for old in occupants(tx, view, "collection_member", name, dataset_type, group.required, data_ids):
+            new = data_ids.get(old.data_id)
+            if new is None or new == old.dataset_id:
                 continue
             if not replace or view.held != tx.held:
                 raise ConflictError(
-                    f"{name}: {dataset_type} {data_id_text(group.required, data_id)} is dataset {row.dataset_id}, "
-                    f"not {new}",
+                    f"{name}: {dataset_type} {data_id_text(group.required, old.data_id)} is dataset "
+                    f"{uuid.UUID(bytes=old.dataset_id)}, not {uuid.UUID(bytes=new)}",
                     hint="untag it first, or ask for it to be replaced"
                     if view.held == tx.held
                     else f"{view.held.schema} has put it there; use a collection of your own",
                 )
-            replaced.append({"collection": name, "dataset_id": row.dataset_id})
+            replaced.append({"collection": name, "dataset_id": old.dataset_id})
     tx.delete("collection_member", replaced)
     count = len(fresh)
     tx.put_columns(
@@ -99,13 +98,18 @@ def _tag(
     summaries.note(tx, name, dataset_type, governor_values(governors, columns, values.values()))
 
 
-def untag(tx: Transaction, name: str, ids: Iterable[uuid.UUID]) -> int:
+def untag(tx: Transaction, name: str, ids: Iterable[Id]) -> int:
     """Take datasets out of a TAGGED collection; returns how many were in it.
 
     Those that are not in it, or that another schema has put there, are left alone.
     """
     collection_of_type(tx, name, CollectionType.TAGGED)
-    keys = [(name, dataset_id) for dataset_id in dict.fromkeys(ids)]
-    found = tx.select("collection_member", ("collection", "dataset_id"), keys)
+    own = next(iter(views(tx)))
+    members = own.of_datasets("collection_member", list(dict.fromkeys(id_bytes(ids))), ("collection",))
+    found = [
+        {"collection": name, "dataset_id": dataset_id}
+        for dataset_id, collection in members
+        if collection == name
+    ]
     tx.delete("collection_member", found)
     return len(found)

@@ -332,6 +332,8 @@ def list_tables(registry: Registry, schema: str) -> tuple[TableReport, ...]:
     held = registry.get(SchemaId(registry.site, schema))
     with registry.database.read((held.physical,)) as connection:
         tables = registry.tables_in(connection, held.physical)
+        if "user_table" not in tables:  # a registry of an older format
+            return ()
         physical: Mapping[str, Any] = registry.physical_tables(held.physical, tuple(tables.values()))
         declared = physical["user_table"]
         rows = connection.execute(sa.select(declared).order_by(declared.c.name)).all()

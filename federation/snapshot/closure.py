@@ -8,7 +8,8 @@ What belongs to a closure:
 
 * the chosen datasets, their inputs by provenance, the inputs of those, and so on: the *members*;
 * calibrations valid for members, where calibration collections are named, which become members too;
-* of members: dataset type, RUN, artifacts, validity ranges, TAGGED memberships, provenance edges;
+* of members: dataset type, RUN, artifacts, validity ranges, TAGGED memberships, provenance edges, metrics;
+* the activities that made members, with those of their inputs and outputs that are members;
 * dimension records of members' data IDs, and those that these require or imply (`DimensionClosure`);
 * the named collections and all that they chain to, as definitions.
 """
@@ -48,6 +49,8 @@ _ORDER = {
     "dataset": 4,
     "calibration": 5,
 }
+#: tables that are asked for every member
+_OF_MEMBERS = ("dataset", "artifact", "calibration", "collection_member", "activity_dataset", "metric")
 
 
 @attrs.frozen
@@ -90,6 +93,8 @@ class ClosureState:
         self._members: set[uuid.UUID] = set()
         self._inputs: dict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
         self._type_of: dict[uuid.UUID, str] = {}
+        self._activities: set[uuid.UUID] = set()
+        self._activities_found: set[uuid.UUID] = set()
         self._member_types: set[str] = set()
         self._types: dict[str, _KnownType] = {}
         self._collections: dict[str, str] = {}  # type by name, of those that some site has
@@ -175,8 +180,15 @@ class ClosureState:
                 self._children[row["parent"]].add(row["child"])
                 if row["parent"] in self._chains:
                     self._want_chain(row["child"])
-            case "artifact":
+            case "artifact" | "metric":
                 pass
+            case "activity":
+                self._activities_found.add(row["activity_id"])
+            case "activity_dataset":
+                # not those that only read a member: others than the chosen datasets may be made from it
+                if row["role"] == "output" and row["dataset_id"] in self._members:
+                    self._activities.add(row["activity_id"])
+                    self._pending.ask_ids("activity", "activity_id", (row["activity_id"],))
             case _ if table in self._universe:
                 self._dimensions.take(table, row)
             case _:
@@ -190,7 +202,7 @@ class ClosureState:
                 continue
             self._members.add(member)
             self._pending.ask_ids("provenance", "dataset_id", (member,), follow="input_id")
-            for table in ("dataset", "artifact", "calibration", "collection_member"):
+            for table in _OF_MEMBERS:
                 self._pending.ask_ids(table, "dataset_id", (member,))
             todo.extend(self._inputs.get(member, ()))
             for type_name, row in self._candidates.pop(member, ()):
@@ -308,6 +320,10 @@ class ClosureState:
                 return row["name"] in self._collections_wanted
             case "collection_chain":
                 return row["parent"] in self._chains
+            case "activity":
+                return row["activity_id"] in self._activities
+            case "activity_dataset":
+                return row["activity_id"] in self._activities and row["dataset_id"] in self._members
             case _ if table in self._universe:
                 return self._dimensions.belongs(table, row)
             case _:
@@ -318,6 +334,7 @@ class ClosureState:
             "dataset": {(member,) for member in self._members - self._type_of.keys()},
             "dataset_type": {(name,) for name in self._member_types - self._types.keys()},
             "collection": {(name,) for name in self._collections_wanted - self._collections.keys()},
+            "activity": {(activity,) for activity in self._activities - self._activities_found},
             **self._dimensions.missing(),
         }
         return {table: tuple(sorted(keys)) for table, keys in missing.items() if keys}

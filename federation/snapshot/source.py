@@ -66,7 +66,8 @@ class FederatedSource:
     """All sites of a coordinator; each schema is read at its owner, else at its nearest replica.
 
     The catalog is taken once, so that every round asks the same sites; `UnavailableError` when a site does not answer
-    it, unless ``partial``. ``stores`` are datastores that can be read from here without asking their sites.
+    it, unless ``partial``; ``purpose`` is what would lack its rows. ``stores`` are datastores that can be read from
+    here without asking their sites.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class FederatedSource:
         *,
         stores: Mapping[str, Datastore] | None = None,
         partial: bool = False,
+        purpose: str = "snapshot",
         workers: int = 8,
     ) -> None:
         self._coordinator = coordinator
@@ -84,8 +86,8 @@ class FederatedSource:
         if self._catalog.unreachable and not partial:
             site, reason = next(iter(self._catalog.unreachable.items()))
             raise UnavailableError(
-                f"site {site} does not answer, so the snapshot might lack what it holds: {reason}",
-                hint="try again when it is back, or allow a partial snapshot",
+                f"site {site} does not answer, so the {purpose} might lack what it holds: {reason}",
+                hint=f"try again when it is back, or allow a partial {purpose}",
             )
         self._holders = {schema: self._holder(schema) for schema in self._catalog.schemas}
 

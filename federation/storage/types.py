@@ -63,8 +63,11 @@ def build_table(table: TableDef, schema: str, metadata: sa.MetaData) -> sa.Table
     """The physical table of a logical one; origin columns are not stored."""
     columns = [
         sa.Column(
-            sa.quoted_name(column.name, quote=True),  # users' columns may be called as a keyword of one database
-            column_type(column.type), nullable=column.nullable and column.name not in table.key
+            sa.quoted_name(
+                column.name, quote=True
+            ),  # users' columns may be called as a keyword of one database
+            column_type(column.type),
+            nullable=column.nullable and column.name not in table.key,
         )
         for column in table.stored
     ]

@@ -140,8 +140,7 @@ def _array(values: Sequence[Any], kind: LogicalType) -> pa.Array:
         case LogicalType.UUID:
             return pa.ExtensionArray.from_storage(pa.uuid(), _uuid_storage(values))
         case LogicalType.BOOL:
-            # true on PostgreSQL, 1 on SQLite
-            return pa.array(values).cast(pa.bool_())
+            return _booleans(values)
         case LogicalType.INT64:
             return _integers(values)
         case LogicalType.TIMESTAMP:
@@ -159,6 +158,13 @@ def _uuid_storage(values: Sequence[Any]) -> pa.Array:
         return pa.array(values, pa.binary(16))
     except pa.ArrowTypeError:
         return pa.array([v.bytes if isinstance(v, uuid.UUID) else v for v in values], pa.binary(16))
+
+
+def _booleans(values: Sequence[Any]) -> pa.Array:
+    try:
+        return pa.array(values).cast(pa.bool_())
+    except pa.ArrowTypeError:  # SQLite's 0 and 1 beside real booleans
+        return pa.array([None if value is None else bool(value) for value in values], pa.bool_())
 
 
 def _floats(values: Sequence[Any]) -> pa.Array:

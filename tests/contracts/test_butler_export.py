@@ -11,6 +11,7 @@ pytest.importorskip("lsst.daf.butler")
 
 from butler_content import content, import_file, new_butler, registry_data
 
+import federation
 from federation.datastore import Datastore
 from federation.errors import NotFoundError, UsageError, UserError
 from federation.model.collection import Collection, CollectionType
@@ -299,3 +300,17 @@ def test_a_record_that_a_butler_would_refuse_is_named(registry: Registry, tmp_pa
         dimensions.insert_records(tx, "exposure", [{"instrument": "Cam", "id": 7}])
     with pytest.raises(UserError, match=r"exposure record .*'id': 7.* has no physical_filter"):
         exported(registry, tmp_path / "export.yaml")
+
+
+def test_a_condition_chooses_what_it_finds_in_the_registry(export_root: Path, tmp_path: Path) -> None:
+    sites = tmp_path / "sites"
+    federation.init_site("base", sites=sites, root=tmp_path / "base")
+    federation.import_butler([export_root / "export.yaml"], site="base", sites=sites)
+    target = tmp_path / "export.yaml"
+    where = "exposure = 1000 AND detector < 2"
+    report = federation.export_butler(target, site="base", sites=sites, dataset_types=["ra*"], where=where)
+    assert report.datasets == 2
+    found = read_export(target, UNIVERSE).datasets
+    assert {(d.data_id["exposure"], d.data_id["detector"]) for d in found} == {(1000, 0), (1000, 1)}
+    with pytest.raises(UsageError, match="a condition without a dataset type"):
+        federation.export_butler(target, site="base", sites=sites, where=where)

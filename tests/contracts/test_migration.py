@@ -23,7 +23,7 @@ from federation.execution.local_site import LocalSite
 from federation.migration_verbs import migrate_registry
 from federation.model.collection import Collection, CollectionType
 from federation.model.position import SchemaId
-from federation.registry import collections, summaries
+from federation.registry import collections, conflicts, grants, summaries, user_tables
 from federation.registry.catalog import CatalogSource
 from federation.registry.formats import ADDED_TABLES
 from federation.registry.migration import migrate
@@ -31,6 +31,7 @@ from federation.registry.migration_layout import LayoutChange, align_tables
 from federation.registry.registry import Registry
 from federation.replication.follower import Follower
 from federation.replication.verify import verify
+from federation.schema_verbs import list_proposals
 from federation.services.site_server import SiteServer
 from federation.storage import META_SCHEMA, Database, PostgresDatabase, SqliteDatabase
 from federation.wire.client import SiteClient
@@ -111,6 +112,17 @@ def test_a_registry_of_the_format_before_is_read(open_old: Callable[[], Registry
         with Coordinator("base", {"base": client}) as coordinator:
             (row,) = coordinator.query("SELECT count(*) AS n FROM base.dataset")
         assert row["n"] == len(content[BASE]["dataset"])
+
+
+def test_what_the_format_before_has_no_tables_for_reads_as_none(
+    open_old: Callable[[], Registry], config: SiteConfig
+) -> None:
+    with open_old() as registry:
+        assert conflicts.list_open(registry) == []
+        assert grants.read_grants(registry) == grants.Grants((), {})
+        assert user_tables.list_tables(registry, "base") == ()
+        assert not summaries.read(registry, ["run/base"])["run/base"].known
+    assert list_proposals(site=str(config.path)) == ()
 
 
 def test_a_registry_of_the_format_before_is_not_written(open_old: Callable[[], Registry]) -> None:

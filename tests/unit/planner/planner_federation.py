@@ -32,11 +32,16 @@ def tables(*dataset_types: DatasetType) -> tuple[TableDef, ...]:
     return (*system_tables(), *dimension_tables(UNIVERSE), *own)
 
 
-def owned(schema: SchemaId, rows: dict[str, int], *dataset_types: DatasetType) -> SchemaCatalog:
+def owned(
+    schema: SchemaId,
+    rows: dict[str, int],
+    *dataset_types: DatasetType,
+    metrics: dict[str, LogicalType] | None = None,
+) -> SchemaCatalog:
     """A schema at its owner; tables that ``rows`` leaves out are empty."""
     own = tables(*dataset_types)
     stats = {table.name: TableStats(rows.get(table.name, 0)) for table in own}
-    return SchemaCatalog(schema, "e1", 10, 10, 0.0, own, stats)
+    return SchemaCatalog(schema, "e1", 10, 10, 0.0, own, stats, metrics or {})
 
 
 def replica(held: SchemaCatalog, staleness_s: float | None) -> SchemaCatalog:
@@ -46,17 +51,40 @@ def replica(held: SchemaCatalog, staleness_s: float | None) -> SchemaCatalog:
 
 SUMMIT_OWN = owned(
     SUMMIT,
-    {"instrument": 1, "exposure": 1000, "raw": 200_000, "dataset": 200_000, "detector": 200, "collection": 3},
+    {
+        "instrument": 1,
+        "exposure": 1000,
+        "raw": 200_000,
+        "dataset": 200_000,
+        "detector": 200,
+        "collection": 3,
+        "metric": 400_000,
+    },
     RAW,
+    metrics={"seeing": LogicalType.FLOAT64, "grade": LogicalType.STRING, "band": LogicalType.FLOAT64},
 )
 BASE_OWN = owned(BASE, {"bias": 400, "calibration": 400, "dataset": 400, "collection": 2}, BIAS)
 NCSA_OWN = owned(
     NCSA,
-    {"visit": 900, "calexp": 170_000, "dataset": 170_001, "provenance": 500_000, "skymap": 1, "skyMap": 1},
+    {
+        "visit": 900,
+        "calexp": 170_000,
+        "dataset": 170_001,
+        "provenance": 500_000,
+        "skymap": 1,
+        "skyMap": 1,
+        "metric": 170_000,
+    },
     CALEXP,
     SKY_MAP,
+    metrics={"source_count": LogicalType.FLOAT64},
 )
-ALICE_OWN = owned(ALICE, {"calexp": 12, "dataset": 12}, CALEXP)
+ALICE_OWN = owned(
+    ALICE,
+    {"calexp": 12, "dataset": 12, "metric": 12},
+    CALEXP,
+    metrics={"source_count": LogicalType.STRING, "seeing": LogicalType.FLOAT64},
+)
 
 
 def federation(*, home: str = "ncsa", summit_at_base_s: float | None = 4.0, **down: str) -> FederationCatalog:

@@ -17,7 +17,7 @@ STATEMENTS = {
     f"SELECT v.id, p.id AS patch FROM visit v JOIN patch p ON {OVERLAP}": 1,
     f"SELECT v.id, p.id AS patch FROM visit v, patch p WHERE {OVERLAP}": 1,
     f"SELECT v.id, p.id AS patch FROM visit v JOIN patch p ON v.id = p.tract AND {OVERLAP}": 1,
-    f"SELECT v.id, p.id AS patch FROM patch p JOIN visit v ON region_overlaps(p.region, v.region) WHERE v.name LIKE '%a%' AND p.id < 6": 1,
+    "SELECT v.id, p.id AS patch FROM patch p JOIN visit v ON region_overlaps(p.region, v.region) WHERE v.name LIKE '%a%' AND p.id < 6": 1,
     f"SELECT v.id, p.id AS patch FROM visit v LEFT JOIN patch p ON {OVERLAP}": 1,
     f"SELECT v.id, p.id AS patch FROM visit v LEFT JOIN patch p ON {OVERLAP} AND p.id > 3 WHERE p.id IS NULL OR v.id < 5": 1,
     f"SELECT v.id, p.id AS patch FROM visit v LEFT JOIN patch p ON v.id = p.id WHERE {OVERLAP}": 1,

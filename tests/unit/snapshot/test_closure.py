@@ -379,6 +379,37 @@ class TestAgainstAPlainOracle:
         assert set(closure.missing.get("detector", ())) == wanted
 
 
+class TestActivitiesAndMetrics:
+    def test_come_with_the_datasets_that_they_are_about(self, night: Sites) -> None:
+        night.put("ncsa", "activity", activity_id=uid(7), task="isr")
+        night.put("ncsa", "activity_dataset", activity_id=uid(7), dataset_id=uid(1), role="output")
+        night.put("ncsa", "activity_dataset", activity_id=uid(7), dataset_id=uid(101), role="input")
+        night.put("ncsa", "metric", dataset_id=uid(1), name="seeing", value=0.7)
+        night.put("base", "metric", dataset_id=uid(101), name="seeing", value=0.8)
+        night.put("base", "metric", dataset_id=uid(102), name="seeing", value=0.9)
+        closure = night.closure([uid(1)])
+        assert column(closure, "activity", "activity_id") == {uid(7)}
+        assert column(closure, "activity_dataset", "dataset_id", "role") == {
+            (uid(1), "output"), (uid(101), "input"),
+        }  # fmt: skip
+        assert column(closure, "metric", "dataset_id", "value") == {(uid(1), 0.7), (uid(101), 0.8)}
+        assert closure.missing == {}
+
+    def test_leave_out_what_else_was_made_from_or_with_a_member(self, night: Sites) -> None:
+        night.put("ncsa", "activity", activity_id=uid(7), task="isr")
+        night.put("ncsa", "activity", activity_id=uid(8), task="other")
+        night.put("ncsa", "activity_dataset", activity_id=uid(7), dataset_id=uid(1), role="output")
+        night.put("ncsa", "activity_dataset", activity_id=uid(7), dataset_id=uid(102), role="output")
+        night.put("ncsa", "activity_dataset", activity_id=uid(8), dataset_id=uid(101), role="input")
+        closure = night.closure([uid(1)])
+        assert column(closure, "activity", "activity_id") == {uid(7)}
+        assert column(closure, "activity_dataset", "dataset_id") == {uid(1)}
+
+    def test_that_nobody_has_are_reported(self, night: Sites) -> None:
+        night.put("ncsa", "activity_dataset", activity_id=uid(7), dataset_id=uid(1), role="output")
+        assert night.closure([uid(1)]).missing == {"activity": ((uid(7),),)}
+
+
 def test_knows_no_dimension_by_name() -> None:
     """The rules hold in a universe with other words."""
     universe = DimensionUniverse.parse(

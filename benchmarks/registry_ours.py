@@ -1,0 +1,210 @@
+"""Our side of benchmarks/registry.py: fills a registry of one site, and does each section's work on it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import registry_data as data
+from registry_timing import Figures, median_s, percentile_ms, streamed
+
+from federation.execution.coordinator import Coordinator
+from federation.execution.local_site import LocalSite
+from federation.model.collection import Collection, CollectionType
+from federation.model.dataset import DatasetType
+from federation.model.dimension import DimensionUniverse
+from federation.model.timespan import Timespan
+from federation.registry import collections, dataset_types, datasets, dimensions
+from federation.registry.lookup import DatasetLookup
+from federation.registry.registry import Registry
+from federation.session import Session
+from federation.storage import PostgresDatabase, SqliteDatabase
+
+SITE = "base"
+#: what a dataset query gives: all that makes a reference
+REF = "dataset_id, run, instrument, detector, visit"
+
+
+def open_registry(place: str, *, create: bool = False) -> Registry:
+    """The registry at a directory or at a PostgreSQL URL."""
+    database = (
+        PostgresDatabase(place, label="benchmark")
+        if place.startswith("postgresql:")
+        else SqliteDatabase(Path(place))
+    )
+    if create:
+        return Registry.create_in(database, SITE, DimensionUniverse.default())
+    return Registry.open_in(database, SITE)
+
+
+@contextlib.contextmanager
+def session(place: str) -> Iterator[Session]:
+    """A session on that one site, without a server."""
+    with contextlib.ExitStack() as closing:
+        registry = closing.enter_context(open_registry(place))
+        coordinator = closing.enter_context(Coordinator(SITE, {SITE: LocalSite(registry)}))
+        yield Session(coordinator, registry.universe, closing.pop_all())
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    row = dict(record)
+    if "region" in row:
+        row["region"] = row["region"].encode()
+    if "timespan" in row:
+        row["timespan_begin"], row["timespan_end"] = row.pop("timespan")
+    return row
+
+
+def insert_records(registry: Registry, element: str, records: list[data.Record]) -> None:
+    with registry.transaction(SITE) as tx:
+        dimensions.insert_records(tx, element, [_row(record) for record in records])
+
+
+def insert_datasets(registry: Registry, name: str, run: str, ids: list[data.Record]) -> list[uuid.UUID]:
+    with registry.transaction(SITE) as tx:
+        return [uuid.UUID(bytes=one) for one in datasets.insert_many(tx, name, run, ids).ids]
+
+
+def fill_base(place: str, n: int) -> None:
+    """Everything that visit-detector data IDs depend on, the dataset types, and the runs."""
+    with open_registry(place, create=True) as registry:
+        for element, records in data.base_records():
+            insert_records(registry, element, records)
+        with registry.transaction(SITE) as tx:
+            dataset_types.declare(tx, DatasetType("calexp", ("visit", "detector"), "Exposure"))
+            dataset_types.declare(tx, DatasetType("src", ("visit", "detector"), "Catalog"))
+            dataset_types.declare(tx, DatasetType("bias", ("detector",), "Exposure", is_calibration=True))
+            runs = ["run0", *(f"user/r{k}" for k in range(data.CHAIN_RUNS))]
+            for run in (*runs, *(f"biasrun/{k}" for k in range(data.CALIBRATION_RANGES))):
+                collections.register(tx, Collection(run, CollectionType.RUN))
+            children = tuple(runs[1:])
+            collections.register(tx, Collection("user/chain", CollectionType.CHAINED, children=children))
+            collections.register(tx, Collection("calib", CollectionType.CALIBRATION))
+
+
+def fill_rest(place: str, n: int) -> None:
+    """What the read sections read, beside visits, their regions and the calexps."""
+    with open_registry(place) as registry:
+        for k in range(data.CHAIN_RUNS):
+            insert_datasets(registry, "src", f"user/r{k}", data.chain_data_ids(n, k))
+        detectors = [{"instrument": data.INSTRUMENT, "detector": d} for d in range(data.DETECTORS)]
+        for k, (begin, end) in enumerate(data.calibration_spans(n)):
+            ids = insert_datasets(registry, "bias", f"biasrun/{k}", detectors)
+            with registry.transaction(SITE) as tx:
+                collections.certify(tx, "calib", Timespan(begin, end), ids)
+        for element, records in data.sky_records():
+            insert_records(registry, element, records)
+
+
+# -- sections: each runs in a process of its own and says how long its work took -----------------------------------
+
+
+def visits(place: str, n: int) -> Figures:
+    records = data.visits(data.visit_count(n))
+    with open_registry(place) as registry:
+        began = time.perf_counter()
+        insert_records(registry, "visit", records)
+        return {"visit": time.perf_counter() - began}
+
+
+def regions(place: str, n: int) -> Figures:
+    records = data.visit_detector_regions(n)
+    with open_registry(place) as registry:
+        began = time.perf_counter()
+        insert_records(registry, "visit_detector_region", records)
+        return {"visit_detector_region": time.perf_counter() - began}
+
+
+def registration(place: str, n: int) -> Figures:
+    ids = data.data_ids(n)
+    with open_registry(place) as registry:
+        began = time.perf_counter()
+        insert_datasets(registry, "calexp", "run0", ids)
+        return {"datasets": time.perf_counter() - began}
+
+
+def _sql(place: str, name: str, sql: str) -> Figures:
+    """First row and all rows of a statement, as they come."""
+    counts: list[int] = []
+    with session(place) as open_session:
+
+        def once() -> tuple[float, float]:
+            began = time.perf_counter()
+            with open_session.coordinator.stream(sql) as rows:
+                first, last, count = streamed((batch.num_rows for batch in rows), began)
+            counts.append(count)
+            return first, last
+
+        first, last = median_s(once)
+    return {f"{name}_first_row": first, f"{name}_all_rows": last, f"{name}_rows": counts[-1]}
+
+
+def stream(place: str, n: int) -> Figures:
+    return _sql(place, "stream", f"SELECT {REF} FROM calexp WHERE run = 'run0'")
+
+
+def filtered(place: str, n: int) -> Figures:
+    return _sql(
+        place,
+        "filtered",
+        f"SELECT {REF} FROM calexp WHERE run = 'run0' AND instrument = '{data.INSTRUMENT}' "
+        f"AND visit > {data.middle_visit(n)} AND band = 'r'",
+    )
+
+
+def find_first(place: str, n: int) -> Figures:
+    runs = ", ".join(f"'user/r{k}'" for k in range(data.CHAIN_RUNS))
+    order = "CASE run " + " ".join(f"WHEN 'user/r{k}' THEN {k}" for k in range(data.CHAIN_RUNS)) + " END"
+    return _sql(
+        place,
+        "find_first",
+        f"SELECT {REF} FROM (SELECT {REF}, row_number() OVER (PARTITION BY instrument, detector, visit "
+        f"ORDER BY {order}) AS place FROM src WHERE run IN ({runs})) AS ranked WHERE place = 1",
+    )
+
+
+def calibration_join(place: str, n: int) -> Figures:
+    return _sql(
+        place,
+        "calibration_join",
+        "SELECT r.instrument, r.visit, r.detector, b.dataset_id, b.run FROM visit_detector_region AS r "
+        "JOIN visit AS v ON v.instrument = r.instrument AND v.id = r.visit "
+        "JOIN bias AS b ON b.instrument = r.instrument AND b.detector = r.detector "
+        "JOIN calibration AS c ON c.dataset_id = b.dataset_id AND c.collection = 'calib' "
+        "AND c.timespan_begin < v.timespan_end AND v.timespan_begin < c.timespan_end",
+    )
+
+
+def spatial_join(place: str, n: int) -> Figures:
+    return _sql(
+        place,
+        "spatial_join",
+        "SELECT r.instrument, r.visit, r.detector, p.skymap, p.tract, p.id AS patch "
+        "FROM visit_detector_region AS r JOIN patch AS p ON region_overlaps(r.region, p.region) "
+        f"WHERE r.visit < {data.SPATIAL_VISIT_END} AND p.tract < {data.SPATIAL_TRACT_END}",
+    )
+
+
+def lookups(place: str, n: int) -> Figures:
+    with open_registry(place) as registry:
+        lookup = DatasetLookup(registry)
+        spans = [Timespan(begin, begin + 1) for begin, _ in data.calibration_spans(n)]
+        with registry.database.read((SITE,)) as connection:
+            rows = connection.exec_driver_sql(f'SELECT dataset_id FROM "{SITE}".ds_calexp LIMIT 500').all()
+        ids = [data.as_uuid(row[0]) for row in rows]
+        calls: dict[str, Callable[[int], Any]] = {
+            "find_in_run": lambda i: lookup.find_dataset("calexp", data.data_id(n, i), "run0"),
+            "find_in_chain": lambda i: lookup.find_dataset("src", data.chain_data_id(n, i), "user/chain"),
+            "find_calibration": lambda i: lookup.find_dataset(
+                "bias",
+                {"instrument": data.INSTRUMENT, "detector": i % data.DETECTORS},
+                "calib",
+                timespan=spans[i % len(spans)],
+            ),
+            "get_by_uuid": lambda i: lookup.get_dataset(ids[i % len(ids)]),
+        }
+        return {name: percentile_ms(call) for name, call in calls.items()}

@@ -1,0 +1,1 @@
+SELECT exposure, detector, grade FROM summit.raw WHERE grade = 'good' AND band = 'r'
