@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+import attrs
+
 from federation.execution.site import SiteExecutor
 from federation.registry.catalog import CatalogSource
 from federation.wire.arrow import column_pairs
@@ -61,7 +63,7 @@ class LocalSite:
 
     def get_catalog(self, known_version: str = "") -> SiteCatalog:  # noqa: ARG002
         """What the site holds, always in whole: nothing is saved by leaving it out."""
-        return self._catalog()
+        return attrs.evolve(self._catalog(), is_in_process=True)
 
     def execute(
         self,

@@ -47,11 +47,15 @@ class SchemaCatalog:
 
 @attrs.frozen
 class SiteCatalog:
-    """All that one site can answer from: its own schemas and its replicas of others'."""
+    """All that one site can answer from: its own schemas and its replicas of others'.
+
+    ``is_in_process`` says that the one who asks reads the site's database itself, so that moving rows costs nothing.
+    """
 
     site: str
     version: str
     schemas: tuple[SchemaCatalog, ...]
+    is_in_process: bool = False
 
     def schema(self, schema: SchemaId) -> SchemaCatalog | None:
         return next((held for held in self.schemas if held.schema == schema), None)

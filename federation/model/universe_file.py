@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -13,38 +12,29 @@ from federation.model.dimension_element import DimensionElement, Field
 from federation.model.logical import LogicalType
 from federation.model.skypix import LEVELS
 from federation.model.system_tables import system_tables
+from federation.model.universe_values import (
+    NAME_LENGTH_MAX,
+    get_fields,
+    get_names,
+    get_value,
+    is_name,
+    only_keys,
+    parse_field,
+    plain_key,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["ParsedUniverse", "parse_field", "parse_universe"]
 
-_FIELD_TYPES = {
-    "int": LogicalType.INT64,
-    "float": LogicalType.FLOAT64,
-    "bool": LogicalType.BOOL,
-    "string": LogicalType.STRING,
-    "bytes": LogicalType.BYTES,
-    "uuid": LogicalType.UUID,
-    "timestamp": LogicalType.TIMESTAMP,
-}
-_KEY_TYPES = ("int", "string")
-_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _VERSION_MAX = 2**31
-#: longest name, so that the databases cut none of those made from it
-_NAME_LENGTH_MAX = 48
 #: columns that every dataset type's table has beside its dimensions
 _RESERVED = ("dataset_id", "origin", "run")
 #: columns that ``region`` and ``timespan`` add to an element
 _REGION_COLUMNS = ("region",)
 _TIMESPAN_COLUMNS = ("timespan_begin", "timespan_end")
-_WORDS: dict[type, str] = {
-    str: "a text",
-    bool: "true or false",
-    int: "a whole number",
-    list: "a list",
-    dict: "a table",
-}
 
 
 @attrs.frozen
@@ -64,22 +54,22 @@ def parse_universe(text: str, where: str) -> ParsedUniverse:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         message = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "nested too deeply"
         raise ConfigError(f"{where}: {message}", hint="mend the TOML syntax") from error
-    _only(raw, ("namespace", "version", "skypix", "element"), where)
-    namespace = _get(raw, "namespace", str, "custom", where)
-    if not _is_name(namespace):
+    only_keys(raw, ("namespace", "version", "skypix", "element"), where)
+    namespace = get_value(raw, "namespace", str, "custom", where)
+    if not is_name(namespace):
         raise ConfigError(f"{where}: namespace {namespace!r} is not a lower-case identifier")
-    version = _get(raw, "version", int, 0, where)
+    version = get_value(raw, "version", int, 0, where)
     if not 0 <= version < _VERSION_MAX:
         raise ConfigError(f"{where}: version {version} is not between 0 and {_VERSION_MAX - 1}")
-    skypix = _get(raw, "skypix", dict, {}, where)
+    skypix = get_value(raw, "skypix", dict, {}, where)
     elements = {element.name: element for element in _skypix_dimensions(skypix, f"{where}: skypix")}
-    common = _get(skypix, "common", str, "", f"{where}: skypix")
+    common = get_value(skypix, "common", str, "", f"{where}: skypix")
     if common and common not in elements:
         raise ConfigError(
             f"{where}: skypix.common names {common!r}, which is not among the systems",
             hint="declared: " + (", ".join(elements) or "none"),
         )
-    drafts = _get(raw, "element", dict, {}, where)
+    drafts = get_value(raw, "element", dict, {}, where)
     _check_names(drafts, elements, where)
     for name in _in_order(drafts, elements, where):
         elements[name] = _element(name, drafts[name], elements, f"{where}: element.{name}")
@@ -88,63 +78,21 @@ def parse_universe(text: str, where: str) -> ParsedUniverse:
     return ParsedUniverse(namespace, version, common, tuple(elements.values()))
 
 
-def _get(raw: Mapping[str, Any], key: str, kind: type, default: Any, where: str) -> Any:
-    value = raw.get(key, default)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigError(
-            f"{where}: {key} is {_shown(value)}, not {_WORDS[kind]}", hint=f"write {_WORDS[kind]}"
-        )
-    return value
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _plain(name: str) -> str:
-    """A key as it stands in the file, on one line."""
-    return name if name.isprintable() else repr(name)
-
-
-def _only(raw: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
-    unknown = sorted(set(raw) - set(allowed))
-    if unknown:
-        raise ConfigError(
-            f"{where}: unknown key{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}",
-            hint="known keys: " + ", ".join(allowed),
-        )
-
-
-def _is_name(name: object) -> bool:
-    return isinstance(name, str) and bool(_NAME.match(name)) and len(name) <= _NAME_LENGTH_MAX
-
-
-def _names(raw: Mapping[str, Any], key: str, where: str) -> list[str]:
-    names = _get(raw, key, list, [], where)
-    for name in names:
-        if not isinstance(name, str):
-            raise ConfigError(
-                f"{where}: {key} holds {_shown(name)}, not a text", hint="list names of dimensions"
-            )
-    return list(names)
-
-
 def _skypix_dimensions(skypix: Mapping[str, Any], where: str) -> Iterable[DimensionElement]:
-    _only(skypix, ("common", "systems"), where)
-    for system, levels in _get(skypix, "systems", dict, {}, where).items():
-        place = f"{where}.systems.{_plain(system)}"
+    only_keys(skypix, ("common", "systems"), where)
+    for system, levels in get_value(skypix, "systems", dict, {}, where).items():
+        place = f"{where}.systems.{plain_key(system)}"
         if system not in LEVELS:
             raise ConfigError(f"{place}: unknown skypix system", hint="there are " + ", ".join(LEVELS))
         low, high = LEVELS[system]
         if not isinstance(levels, list) or not levels:
             raise ConfigError(
-                f"{place} is {_shown(levels)}, not a list of levels", hint="write [7] for level 7"
+                f"{place} is {shown(levels)}, not a list of levels", hint="write [7] for level 7"
             )
         for number, level in enumerate(levels):
             if not isinstance(level, int) or isinstance(level, bool) or not low <= level <= high:
                 raise ConfigError(
-                    f"{place}: {_shown(level)} is not a level", hint=f"levels are {low} to {high}"
+                    f"{place}: {shown(level)} is not a level", hint=f"levels are {low} to {high}"
                 )
             if level in levels[:number]:
                 raise ConfigError(f"{place}: level {level} is there twice", hint="name it once")
@@ -163,10 +111,10 @@ def _skypix_dimensions(skypix: Mapping[str, Any], where: str) -> Iterable[Dimens
 def _check_names(drafts: Mapping[str, Any], skypix: Mapping[str, object], where: str) -> None:
     tables = {table.name for table in system_tables()}
     for name, draft in drafts.items():
-        place = f"{where}: element.{_plain(name)}"
-        if not _is_name(name):
+        place = f"{where}: element.{plain_key(name)}"
+        if not is_name(name):
             raise ConfigError(
-                f"{place}: the name is not a lower-case identifier of at most {_NAME_LENGTH_MAX} characters",
+                f"{place}: the name is not a lower-case identifier of at most {NAME_LENGTH_MAX} characters",
                 hint="use a-z, 0-9 and _, a letter first",
             )
         if name in skypix:
@@ -175,7 +123,7 @@ def _check_names(drafts: Mapping[str, Any], skypix: Mapping[str, object], where:
             what = "a system table" if name in tables else "a column of every dataset type"
             raise ConfigError(f"{place}: {what} has this name", hint="choose another")
         if not isinstance(draft, dict):
-            raise ConfigError(f"{place} is {_shown(draft)}, not a table", hint=f"write [element.{name}]")
+            raise ConfigError(f"{place} is {shown(draft)}, not a table", hint=f"write [element.{name}]")
 
 
 def _in_order(drafts: Mapping[str, Any], known: Mapping[str, object], where: str) -> Iterable[str]:
@@ -183,7 +131,7 @@ def _in_order(drafts: Mapping[str, Any], known: Mapping[str, object], where: str
     depends: dict[str, list[str]] = {}
     for name, draft in drafts.items():
         place = f"{where}: element.{name}"
-        depends[name] = [*_names(draft, "requires", place), *_names(draft, "implies", place)]
+        depends[name] = [*get_names(draft, "requires", place), *get_names(draft, "implies", place)]
         for dependency in depends[name]:
             if dependency not in drafts and dependency not in known:
                 raise ConfigError(
@@ -227,70 +175,28 @@ _ELEMENT_KEYS = (
 def _element(
     name: str, raw: Mapping[str, Any], known: Mapping[str, DimensionElement], where: str
 ) -> DimensionElement:
-    _only(raw, _ELEMENT_KEYS, where)
-    requires, implies = _names(raw, "requires", where), _names(raw, "implies", where)
+    only_keys(raw, _ELEMENT_KEYS, where)
+    requires, implies = get_names(raw, "requires", where), get_names(raw, "implies", where)
     required: set[str] = set()
     for dimension in requires:
         required |= {dimension, *known[dimension].required}
-    keys = _fields(raw, "keys", where)
+    keys = get_fields(raw, "keys", where)
     element = DimensionElement(
         name,
         tuple(d for d in known if d in required),
         tuple(d for d in known if d in set(implies)),
         attrs.evolve(keys[0], nullable=False) if keys else None,
         tuple(keys[1:]),
-        tuple(_fields(raw, "metadata", where)),
-        governor=_get(raw, "governor", bool, False, where),
-        has_region=_get(raw, "region", bool, False, where),
-        has_timespan=_get(raw, "timespan", bool, False, where),
-        derived_from=_get(raw, "derived_from", str, "", where),
-        doc=_get(raw, "doc", str, "", where),
+        tuple(get_fields(raw, "metadata", where)),
+        governor=get_value(raw, "governor", bool, False, where),
+        has_region=get_value(raw, "region", bool, False, where),
+        has_timespan=get_value(raw, "timespan", bool, False, where),
+        derived_from=get_value(raw, "derived_from", str, "", where),
+        doc=get_value(raw, "doc", str, "", where),
     )
     _check_dependencies(element, [*requires, *implies], known, where)
     _check_columns(element, where)
     return element
-
-
-def _fields(raw: Mapping[str, Any], key: str, where: str) -> list[Field]:
-    return [
-        _field(entry, f"{where}.{key}", is_key=key == "keys" and number == 0)
-        for number, entry in enumerate(_get(raw, key, list, [], where))
-    ]
-
-
-def parse_field(raw: object, where: str) -> Field:
-    """A named, typed value from its table in a file; `ConfigError` names ``where``."""
-    return _field(raw, where, is_key=False)
-
-
-def _field(raw: object, where: str, *, is_key: bool) -> Field:
-    if not isinstance(raw, dict):
-        raise ConfigError(
-            f"{where} holds {_shown(raw)}, not a field", hint='write { name = "id", type = "int" }'
-        )
-    _only(raw, ("name", "type", "nullable", "doc", "unit"), where)
-    name, type_name = raw.get("name"), raw.get("type")
-    if not _is_name(name):
-        raise ConfigError(
-            f"{where}: field name {_shown(name)} is not a lower-case identifier",
-            hint="use a-z, 0-9 and _, a letter first",
-        )
-    allowed = _KEY_TYPES if is_key else tuple(_FIELD_TYPES)
-    if not isinstance(type_name, str) or type_name not in allowed:
-        known = isinstance(type_name, str) and type_name in _FIELD_TYPES
-        what = "a primary key's type is not" if known else "unknown type"
-        raise ConfigError(
-            f"{where}.{name}: {what} {_shown(type_name)}",
-            hint="one of " + ", ".join(allowed),
-        )
-    place = f"{where}.{name}"
-    return Field(
-        str(name),
-        _FIELD_TYPES[type_name],
-        _get(raw, "nullable", bool, True, place),
-        _get(raw, "doc", str, "", place),
-        _get(raw, "unit", str, "", place),
-    )
 
 
 def _check_dependencies(

@@ -85,13 +85,21 @@ def _single_site(draft: Draft, query: exp.Query) -> str | None:
             sites |= relation.sites
     if len(sites) != 1 or not is_closed(query):
         return None
-    reason = obstacle(query)
+    reason = obstacle(query) or _slow_there(draft, next(iter(sites)), query)
     if reason is None and any(logical_type(select) is None for select in query.selects):
         reason = "the type of an output column is not known"
     if reason is not None:
         draft.decide(f"{_what(query)} reads {next(iter(sites))} only but is finished locally: {reason}")
         return None
     return next(iter(sites))
+
+
+def _slow_there(draft: Draft, site: str, query: exp.Query) -> str | None:
+    """Why a site that could answer a query had better not; only where its rows cost nothing to move."""
+    known = draft.catalog.site(site)
+    if known is not None and known.is_in_process and query.find(exp.Window) is not None:
+        return "the local engine is quicker at window functions"
+    return None
 
 
 def _ctes_around(table: exp.Expr) -> list[exp.CTE]:

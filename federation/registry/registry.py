@@ -256,16 +256,29 @@ class Registry:
     def rows_elsewhere(
         self, here: HeldSchema, table: str, columns: Sequence[str], keys: Iterable[tuple[Any, ...]]
     ) -> Iterator[dict[str, Any]]:
-        """Rows with these values in the other schemas of this registry, in order of creation."""
-        wanted = set(keys)
+        """Rows with these values in the other schemas of this registry: of each, the first that has any, as created."""
+        missing = set(keys)
         for held in self.held():
-            if held == here:
+            if held == here or not missing:
                 continue
-            with self.database.read((held.physical,)) as connection:
-                tables = self.tables_in(connection, held.physical)
-                if table in tables:
-                    physical = self.physical_tables(held.physical, tuple(tables.values()))[table]
-                    yield from select_rows(connection, physical, columns, wanted)
+            try:
+                found = self._rows(held, table, columns, missing)
+            except NotFoundError:
+                if held in self.held():
+                    raise
+                continue  # it was dropped meanwhile
+            missing -= {tuple(row[column] for column in columns) for row in found}
+            yield from found
+
+    def _rows(
+        self, held: HeldSchema, table: str, columns: Sequence[str], keys: set[tuple[Any, ...]]
+    ) -> list[dict[str, Any]]:
+        with self.database.read((held.physical,)) as connection:
+            tables = self.tables_in(connection, held.physical)
+            if table not in tables:
+                return []
+            physical = self.physical_tables(held.physical, tuple(tables.values()))[table]
+            return list(select_rows(connection, physical, columns, keys))
 
     def new_ids(self, count: int) -> list[bytes]:
         """Time-ordered dataset ids (UUIDv7) as 16 bytes each, in order."""

@@ -207,6 +207,24 @@ def test_another_content_is_refused_ignored_or_recorded(
     assert len(list((tmp_path / "store").rglob("*.fits"))) == 2
 
 
+def test_another_content_of_what_another_schema_has_is_noticed(
+    declared: Registry, two_contents: Contents, tmp_path: Path
+) -> None:
+    first, other = two_contents
+    ingest(declared, tmp_path, first)
+    declared.create_schema("alice")
+    with declared.transaction("alice") as tx:
+        declare(tx, DatasetType("raw", ("exposure", "detector"), "Exposure", metadata=METADATA))
+    store = Datastore(str(tmp_path / "alice"))
+    again = {"schema": "alice", "run": "raw/all", "dataset_type": "raw", "once": True}
+    with pytest.raises(ConflictError, match="has other content"):
+        ingest_files(declared, store, files=[other], **again)
+    report = ingest_files(declared, store, files=[other], on_conflict="record", **again)
+    assert (report.new, report.conflicts) == ((), (other.path,))
+    assert not list((tmp_path / "alice").rglob("*.fits"))
+    assert len(list_open(declared)) == 1
+
+
 def test_another_content_may_replace_a_dataset(
     declared: Registry, two_contents: Contents, tmp_path: Path
 ) -> None:
