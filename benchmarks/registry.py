@@ -39,8 +39,11 @@ SECTIONS = (
     "registration",
     "fill_rest",
     "stream",
+    "stream_objects",
     "filtered",
+    "filtered_objects",
     "find_first",
+    "find_first_objects",
     "calibration_join",
     "spatial_join",
     "lookups",
@@ -102,26 +105,28 @@ def places(backend: str, root: Path) -> Iterator[tuple[dict[str, str], list[str]
 
 def compare(backend: str, n: int, sections: list[str]) -> Iterator[dict[str, Any]]:
     """Lines of the report for one database."""
-    with tempfile.TemporaryDirectory(prefix="fed-bench-", ignore_cleanup_errors=True) as directory:
-        with places(backend, Path(directory)) as (where, urls):
-            writing = [section for section in sections if section in WRITING]
-            reading = [section for section in sections if section not in WRITING]
-            found = {side: measure(side, where[side], n, writing) for side in SIDES}
-            for url in urls:
-                analyze(url)
-            for side in SIDES if reading else ():
-                found[side] |= measure(side, where[side], n, reading)
-            for section in sections:
-                if not section.startswith("fill_"):
-                    ours, peer = found["ours"][section], found["peer"][section]
-                    yield from _lines(backend, n, section, ours, peer)
+    with (
+        tempfile.TemporaryDirectory(prefix="fed-bench-", ignore_cleanup_errors=True) as directory,
+        places(backend, Path(directory)) as (where, urls),
+    ):
+        writing = [section for section in sections if section in WRITING]
+        reading = [section for section in sections if section not in WRITING]
+        found = {side: measure(side, where[side], n, writing) for side in SIDES}
+        for url in urls:
+            analyze(url)
+        for side in SIDES if reading else ():
+            found[side] |= measure(side, where[side], n, reading)
+        for section in sections:
+            if not section.startswith("fill_"):
+                ours, peer = found["ours"][section], found["peer"][section]
+                yield from _lines(backend, n, section, ours, peer)
 
 
 def _lines(
     backend: str, n: int, section: str, ours: dict[str, float], peer: dict[str, float]
 ) -> Iterator[dict[str, Any]]:
     for name, value in ours.items():
-        other = peer[name]
+        other = peer[name.replace("_objects", "")]
         if name.endswith("_rows") and not name.endswith("_all_rows"):
             if value != other:
                 raise SystemExit(f"{backend} {section}: {value} rows here, {other} in the Butler")

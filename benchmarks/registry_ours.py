@@ -143,8 +143,25 @@ def _sql(place: str, name: str, sql: str) -> Figures:
     return {f"{name}_first_row": first, f"{name}_all_rows": last, f"{name}_rows": counts[-1]}
 
 
+def _objects(place: str, name: str, **query: Any) -> Figures:
+    """First and all references of a query of the Python API, as objects."""
+    with session(place) as open_session:
+
+        def once() -> tuple[float, float]:
+            began = time.perf_counter()
+            first, last, _ = streamed((1 for _ in open_session.datasets(**query)), began)
+            return first, last
+
+        first, last = median_s(once)
+    return {f"{name}_objects_first_row": first, f"{name}_objects_all_rows": last}
+
+
 def stream(place: str, n: int) -> Figures:
     return _sql(place, "stream", f"SELECT {REF} FROM calexp WHERE run = 'run0'")
+
+
+def stream_objects(place: str, n: int) -> Figures:
+    return _objects(place, "stream", dataset_type="calexp", collections="run0")
 
 
 def filtered(place: str, n: int) -> Figures:
@@ -156,6 +173,11 @@ def filtered(place: str, n: int) -> Figures:
     )
 
 
+def filtered_objects(place: str, n: int) -> Figures:
+    where = f"instrument = '{data.INSTRUMENT}' AND visit > {data.middle_visit(n)} AND band = 'r'"
+    return _objects(place, "filtered", dataset_type="calexp", collections="run0", where=where)
+
+
 def find_first(place: str, n: int) -> Figures:
     runs = ", ".join(f"'user/r{k}'" for k in range(data.CHAIN_RUNS))
     order = "CASE run " + " ".join(f"WHEN 'user/r{k}' THEN {k}" for k in range(data.CHAIN_RUNS)) + " END"
@@ -165,6 +187,10 @@ def find_first(place: str, n: int) -> Figures:
         f"SELECT {REF} FROM (SELECT {REF}, row_number() OVER (PARTITION BY instrument, detector, visit "
         f"ORDER BY {order}) AS place FROM src WHERE run IN ({runs})) AS ranked WHERE place = 1",
     )
+
+
+def find_first_objects(place: str, n: int) -> Figures:
+    return _objects(place, "find_first", dataset_type="src", collections="user/chain")
 
 
 def calibration_join(place: str, n: int) -> Figures:

@@ -139,6 +139,10 @@ def find_first(place: str, n: int) -> Figures:
     return _query(place, "find_first", lambda query: query.datasets("src", "user/chain", find_first=True))
 
 
+#: the Butler's rows are objects: the same work stands beside both of our ways
+stream_objects, filtered_objects, find_first_objects = stream, filtered, find_first
+
+
 def calibration_join(place: str, n: int) -> Figures:
     def ask(query: Any) -> Iterator[Any]:
         joined = query.join_dimensions(["visit", "detector"]).join_dataset_search("bias", "calib")

@@ -266,4 +266,3 @@ def metric_names(session: Session) -> tuple[MetricName, ...]:
         MetricName(name, min(type_ for _, type_ in where), tuple(schema for schema, _ in where))
         for name, where in sorted(found.items())
     )
-

@@ -217,7 +217,7 @@ def tag(
         name, _ids(id_, ids, dataset_type, sql), site=place, sites=sites, schema=schema,
         dataset_types=dataset_type or [], where=where, sql=sql, replace=replace, user=user,
     )  # fmt: skip
-    _report(json, place, name, "tagged", count, "datasets put into")
+    _report(json, place, name, "tagged", count, ("dataset put into", "datasets put into"))
 
 
 @app.command(epilog="Example: federation collection untag good --ids bad.txt --site base")
@@ -242,7 +242,7 @@ def untag(
         name, _ids(id_, ids, dataset_type, sql), site=place, sites=sites, schema=schema,
         dataset_types=dataset_type or [], where=where, sql=sql, user=user,
     )  # fmt: skip
-    _report(json, place, name, "untagged", count, "datasets taken out of")
+    _report(json, place, name, "untagged", count, ("dataset taken out of", "datasets taken out of"))
 
 
 @app.command(
@@ -271,7 +271,7 @@ def certify(
         name, _timespan(begin, end), _ids(id_, ids, dataset_type, sql), site=place, sites=sites, schema=schema,
         dataset_types=dataset_type or [], where=where, sql=sql, user=user,
     )  # fmt: skip
-    _report(json, place, name, "certified", count, "validity ranges added to")
+    _report(json, place, name, "certified", count, ("validity range added to", "validity ranges added to"))
 
 
 @app.command(
@@ -300,7 +300,7 @@ def decertify(
         name, dataset_type, _timespan(begin, end), site=place, sites=sites, schema=schema,
         data_ids=[parse_data_id(text) for text in data_id] if data_id else None, user=user,
     )  # fmt: skip
-    _report(json, place, name, "decertified", count, "validity ranges cut in")
+    _report(json, place, name, "decertified", count, ("validity range cut in", "validity ranges cut in"))
 
 
 @app.command(epilog="Example: federation collection remove old/run --purge --site base")
@@ -329,7 +329,8 @@ def remove(
     if json:
         print_json({"site": place, "name": name, "datasets": datasets, "files": files})
     else:
-        print_text(f"removed collection {name} of {place}, {datasets} datasets and {files} files")
+        gone = f", {datasets} datasets and {files} files" if datasets else ""
+        print_text(f"removed collection {name} of {place}{gone}")
 
 
 def _ids(
@@ -349,8 +350,8 @@ def _timespan(begin: str | None, end: str | None) -> Timespan:
     return Timespan(parse_tai(begin) if begin else None, parse_tai(end) if end else None)
 
 
-def _report(json: bool, site: str, name: str, what: str, count: int, text: str) -> None:
+def _report(json: bool, site: str, name: str, what: str, count: int, text: tuple[str, str]) -> None:
     if json:
         print_json({"site": site, "name": name, what: count})
     else:
-        print_text(f"{count} {text} {name} at {site}")
+        print_text(f"{count} {text[0] if count == 1 else text[1]} {name} at {site}")

@@ -114,17 +114,11 @@ def conflicts(
     elif found:
         rows = [
             (
-                one.conflict_id,
-                one.dataset_type,
-                one.run,
-                one.kind,
-                one.recorded,
-                one.offered,
-                one.uri,
-                one.site,
+                one.conflict_id, one.dataset_type, one.run, one.kind, _short(one.recorded), _short(one.offered),
+                one.uri, one.site,
             )
             for one in found
-        ]
+        ]  # fmt: skip
         columns = (
             "conflict",
             "dataset type",
@@ -142,7 +136,7 @@ def conflicts(
         if json:
             raise typer.Exit(ConflictError.exit_code)
         raise ConflictError(
-            f"{len(found)} open conflicts at {where}",
+            f"{len(found)} open conflict{'' if len(found) == 1 else 's'} at {where}",
             hint=f"run: federation registry conflicts --site {where} --resolve ID --keep recorded",
         )
 
@@ -161,3 +155,13 @@ def _conflict(conflict: Conflict) -> dict[str, Any]:
         "noticed": format_tai(conflict.noticed),
         "resolution": conflict.resolution,
     }
+
+
+def _short(content: str) -> str:
+    """A checksum with as many digits as tell contents apart; other texts as they are.
+
+    >>> _short("sha256:" + "0123456789abcdef" * 4)
+    'sha256:0123456789ab...'
+    """
+    algorithm, _, digits = content.partition(":")
+    return f"{algorithm}:{digits[:12]}..." if algorithm.isalnum() and len(digits) > 20 else content

@@ -67,7 +67,9 @@ class LocalEngine:
                 with _interrupted_after(connection, timeout_s):
                     left = connection.sql(pair.left_sql).to_arrow_table()
                     right = connection.sql(pair.right_sql).to_arrow_table()
-                _load(connection, pair.name, pair_table(pair.kind, left, right, lambda: _check_time(deadline)))
+                _load(
+                    connection, pair.name, pair_table(pair.kind, left, right, lambda: _check_time(deadline))
+                )
             with _interrupted_after(connection, _remaining(deadline)):
                 found = connection.sql(sql).to_arrow_table()
         return _typed(found, columns)

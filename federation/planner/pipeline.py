@@ -10,7 +10,8 @@ from federation.planner.grouping import check_grouping
 from federation.planner.inline import inline_ctes
 from federation.planner.literals import type_literals
 from federation.planner.local import finish_local, name_columns
-from federation.planner.metrics import find_metrics, join_metrics, read_metric_calls
+from federation.planner.metric_joins import join_metrics
+from federation.planner.metrics import find_metrics, read_metric_calls
 from federation.planner.parse import parse_statement
 from federation.planner.plan import Plan, PlanOptions
 from federation.planner.qualify import qualify_names, spell_names

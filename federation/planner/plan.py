@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from federation.model.logical import LogicalType
     from federation.model.position import SchemaId
 
-__all__ = ["Fragment", "LiteralTable", "Missing", "OutputColumn", "PairTable", "Plan", "PlanOptions", "Source"]
+__all__ = [
+    "Fragment",
+    "LiteralTable",
+    "Missing",
+    "OutputColumn",
+    "PairTable",
+    "Plan",
+    "PlanOptions",
+    "Source",
+]
 
 
 @attrs.frozen

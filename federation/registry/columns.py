@@ -64,7 +64,9 @@ def columns_of(rows: Rows, known: Iterable[str], what: str) -> tuple[dict[str, l
 def _check_names(given: set[str], known: Sequence[str], what: str) -> None:
     unknown = sorted(given - set(known))
     if unknown:
-        raise UserError(f"{what} has no column {', '.join(unknown)}", hint="its columns: " + ", ".join(known))
+        raise UserError(
+            f"{what} has no column {', '.join(unknown)}", hint="its columns: " + (", ".join(known) or "none")
+        )
 
 
 def _arrow_values(column: pa.ChunkedArray) -> list[Any]:

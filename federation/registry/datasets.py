@@ -14,7 +14,7 @@ from federation.model.dataset import DatasetRef, DatasetType, deterministic_id
 from federation.model.logical import LogicalType
 from federation.registry import summaries
 from federation.registry.columns import check_values, columns_of
-from federation.registry.expansion import expand
+from federation.registry.expansion import expand, without_alternate_keys
 from federation.registry.keyed import has_none_in_range
 from federation.registry.removal import remove_datasets
 from federation.registry.transaction import select_rows, stored_values
@@ -208,7 +208,9 @@ class _Batch:
         _check_run(tx, run)
         table, group = tx.table(name), universe.group(declared.dimensions)
         known = [element.name for element in universe.elements if element.is_dimension]
-        columns, count = columns_of(data_ids, known, f"a data ID of {name}")
+        columns, count = columns_of(
+            without_alternate_keys(tx, group, data_ids), known, f"a data ID of {name}"
+        )
         for dimension in group.names:
             columns[dimension] = check_values(
                 universe[dimension].key_type, columns[dimension], f"data ID value {dimension}"
@@ -219,7 +221,7 @@ class _Batch:
         keys = keys or [() for _ in range(count)]
         fields = {field.name: field for field in declared.metadata}
         said, rows = columns_of(
-            {} if metadata is None else metadata, fields, f"dataset type {name}, metadata"
+            {} if metadata is None else metadata, fields, f"metadata of dataset type {name}"
         )
         if metadata is not None and rows != count and (rows or any(metadata)):
             raise UserError(

@@ -5,13 +5,58 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from federation.errors import UserError
+from federation.model.alternate_keys import resolve_alternate_keys
+from federation.model.logical import LogicalType
 
 if TYPE_CHECKING:
-    from federation.model.dimension import DimensionGroup
+    from federation.model.dimension import DimensionGroup, DimensionUniverse
+    from federation.registry.columns import Rows
     from federation.registry.transaction import Transaction
 
-__all__ = ["expand"]
+__all__ = ["expand", "without_alternate_keys"]
+
+
+def without_alternate_keys(tx: Transaction, group: DimensionGroup, rows: Rows) -> Rows:
+    """Data IDs with dimensions' own keys only: alternate ones are looked up, each value once."""
+    universe = tx.registry.universe
+    if isinstance(rows, pa.Table):
+        names = set(rows.column_names)
+    else:
+        names = set(rows) if isinstance(rows, Mapping) else set().union(*rows)
+    if names <= {element.name for element in universe.elements} and not _has_texts_for_numbers(
+        universe, rows
+    ):
+        return rows
+    if isinstance(rows, pa.Table):
+        rows = rows.to_pylist()
+    elif isinstance(rows, Mapping):
+        rows = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+    known: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+
+    def lookup(element: str, columns: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        asked = (element, *columns.items())
+        if asked not in known:
+            key = tuple(columns.values())
+            here = tx.select(element, tuple(columns), [key])
+            known[asked] = here or list(tx.registry.rows_elsewhere(tx.held, element, tuple(columns), [key]))
+        return known[asked]
+
+    return [resolve_alternate_keys(universe, group, row, lookup) for row in rows]
+
+
+def _has_texts_for_numbers(universe: DimensionUniverse, rows: Rows) -> bool:
+    """Whether a dimension with numbers is given a text, as its alternate key."""
+    if isinstance(rows, pa.Table) or not rows:
+        return False
+    for name in rows if isinstance(rows, Mapping) else rows[0]:
+        if universe[name].key_type is LogicalType.INT64:
+            values = rows[name] if isinstance(rows, Mapping) else (row.get(name) for row in rows)
+            if str in set(map(type, values)):
+                return True
+    return False
 
 
 def expand(

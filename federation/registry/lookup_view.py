@@ -10,16 +10,25 @@ import attrs
 
 from federation.errors import NotFoundError
 from federation.model.collection import CollectionType
-from federation.model.position import SchemaId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from federation.model.dimension import DimensionGroup
     from federation.registry.registry import Registry
     from federation.registry.schemas import HeldSchema
 
-__all__ = ["Group", "Leaf", "LookupView", "Rows", "TypeTables"]
+__all__ = [
+    "Group",
+    "Leaf",
+    "LookupView",
+    "Rows",
+    "TypeTables",
+    "listed",
+    "mark_count",
+    "quoted",
+    "with_marks",
+]
 
 Rows = list[tuple[Any, ...]]
 #: SQLite attaches ten files to one connection
@@ -241,6 +250,11 @@ def _for_postgres(sql: str) -> str:
     return sql.replace("?", "%s")
 
 
-def schema_id(view: LookupView, level: int) -> SchemaId:
-    """The schema at a level of a view."""
-    return view.schemas[level].schema
+def quoted(name: str) -> str:
+    """An identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def listed(names: Iterable[str]) -> str:
+    """Identifiers of SQL, separated by commas."""
+    return ", ".join(quoted(name) for name in names)

@@ -99,8 +99,8 @@ def _make_anew(connection: sa.Connection, inspector: sa.Inspector, table: sa.Tab
         sa.text(f"ALTER TABLE {quoted.format_table(new)} RENAME TO {quoted.quote_identifier(table.name)}")
     )
     assert len(indexes) == len(table.indexes)
-    for index in sorted(table.indexes, key=lambda index: str(index.name)):
-        index.create(connection)
+    for wanted in sorted(table.indexes, key=lambda index: str(index.name)):
+        wanted.create(connection)
 
 
 def _align_indexes(connection: sa.Connection, inspector: sa.Inspector, table: sa.Table) -> list[LayoutChange]:

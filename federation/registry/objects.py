@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import attrs
+
 from federation.datastore import Datastore, UrlSource, artifact_path
 from federation.errors import ConflictError, CorruptionError, NotFoundError, UnavailableError, UserError
 from federation.formatters import formats
@@ -74,52 +76,73 @@ def put_object(
             "a dataset whose id follows from its data ID can't be replaced", hint="put it without once"
         )
     identity = deterministic_id(dataset_type, run, wanted) if once else registry.new_id()
-    suffix = chosen.suffixes[0] if chosen.suffixes else ""
-    target = artifact_path(dataset_type, run, wanted, identity, suffix)
+    ref = DatasetRef(identity, dataset_type, wanted, run)
     with tempfile.TemporaryDirectory(prefix="federation-put-") as directory:
-        path = Path(directory) / f"object{suffix}"
+        path = Path(directory) / f"object{chosen.suffixes[0] if chosen.suffixes else ''}"
         formats().write(content, path, chosen, declared.storage_class)
         row = _metadata(registry, declared, chosen, path, metadata or {})
-        placed = False
-        try:
-            with registry.transaction(schema) as tx:
-                old = _there(tx, declared.name, run, wanted)
-                if old is not None and on_conflict != "replace":
-                    if on_conflict == "ignore":
-                        return DatasetRef(old, dataset_type, wanted, run)
-                    raise ConflictError(
-                        f"{run} has the {dataset_type} {wanted} already: dataset {old}",
-                        hint="put it into another RUN, or ignore or replace the old one",
-                    )
-                replaced = _own_files(tx, old)
-                if not tx.select("collection", ("name",), [(run,)]):
-                    collections.register(tx, Collection(run, CollectionType.RUN))
-                insert_many(
-                    tx,
-                    dataset_type,
-                    run,
-                    [typed],
-                    ids=[identity],
-                    metadata=[row],
-                    on_conflict="refuse" if on_conflict == "ignore" else on_conflict,
-                )
-                provenance.add_edges(tx, [(identity, source, task) for source in inputs])
-                placed = True
-                stored = datastore.put_file(path, target)
-                artifact = artifacts.Artifact(
-                    identity, target, stored.size_bytes, stored.checksum, chosen.name
-                )
-                artifacts.record(tx, [artifact])
-        except UnavailableError:
-            raise  # whether the rows were committed is not known: a file too many does no harm
-        except BaseException:
-            if placed and datastore.exists(target):
-                datastore.remove(target)
-            raise
+        new = _NewObject(ref, typed, row, path, chosen.name, tuple((identity, one, task) for one in inputs))
+        known, replaced = _register(registry, datastore, schema, new, on_conflict)
     for uri in replaced:
         if datastore.exists(uri):
             datastore.remove(uri)
-    return DatasetRef(identity, dataset_type, wanted, run)
+    return known
+
+
+@attrs.frozen
+class _NewObject:
+    """An object that is written to a local file, and what its rows will say."""
+
+    ref: DatasetRef
+    data_id: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    path: Path
+    formatter: str
+    edges: tuple[tuple[uuid.UUID, uuid.UUID, str | None], ...]
+
+
+def _register(
+    registry: Registry, datastore: Datastore, schema: str, new: _NewObject, on_conflict: OnConflict
+) -> tuple[DatasetRef, list[str]]:
+    """Store and register in one transaction: (the dataset that is there now, files of the one it replaced)."""
+    ref = new.ref
+    target = artifact_path(ref.dataset_type, ref.run, ref.data_id, ref.id, new.path.suffix)
+    placed = False
+    try:
+        with registry.transaction(schema) as tx:
+            old = _there(tx, ref.dataset_type, ref.run, ref.data_id)
+            if old is not None and on_conflict == "ignore":
+                return DatasetRef(old, ref.dataset_type, ref.data_id, ref.run), []
+            if old is not None and on_conflict == "refuse":
+                raise ConflictError(
+                    f"{ref.run} has the {ref.dataset_type} {ref.data_id} already: dataset {old}",
+                    hint="put it into another RUN, or ignore or replace the old one",
+                )
+            replaced = _own_files(tx, old)
+            if not tx.select("collection", ("name",), [(ref.run,)]):
+                collections.register(tx, Collection(ref.run, CollectionType.RUN))
+            insert_many(
+                tx,
+                ref.dataset_type,
+                ref.run,
+                [new.data_id],
+                ids=[ref.id],
+                metadata=[new.metadata],
+                on_conflict="replace" if on_conflict == "replace" else "refuse",
+            )
+            provenance.add_edges(tx, new.edges)
+            # while the schema is locked, so that no other put of the same id can come between file and row
+            placed = True
+            stored = datastore.put_file(new.path, target)
+            artifact = artifacts.Artifact(ref.id, target, stored.size_bytes, stored.checksum, new.formatter)
+            artifacts.record(tx, [artifact])
+    except UnavailableError:
+        raise  # whether the rows were committed is not known: a file too many does no harm
+    except BaseException:
+        if placed and datastore.exists(target):
+            datastore.remove(target)
+        raise
+    return ref, replaced
 
 
 def _formatter(declared: DatasetType, name: str | None) -> Formatter:

@@ -102,7 +102,7 @@ def rows_to_batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Reco
 def retype_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """A batch as a database's Arrow driver gives it, in the logical types of ``schema``.
 
-    Narrower integers are widened, exact numerics (which come as text) become numbers, timestamps are TAI nanoseconds.
+    Narrower integers are widened, timestamps are made of TAI nanoseconds.
     `QueryError` names the column that holds a value of another type.
     """
     if batch.num_columns != len(schema):
@@ -129,9 +129,6 @@ def _retype(column: pa.Array, wanted: pa.DataType) -> pa.Array:
         return pa.ExtensionArray.from_storage(wanted, plain.cast(pa.binary(16)))
     if wanted == pa.timestamp("ns"):
         plain = plain.cast(pa.int64())
-    if pa.types.is_string(plain.type) and wanted == pa.int64():
-        # "12.0" is no text of an integer
-        plain = plain.cast(pa.decimal128(38, 0))
     return plain.cast(wanted)
 
 

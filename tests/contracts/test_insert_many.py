@@ -141,7 +141,9 @@ def test_saying_the_same_twice_is_saying_it_once(stocked: Registry) -> None:
         ({"run": "run/z"}, NotFoundError, "'run/z' is not registered"),
         ({"data_ids": [{"instrument": "C"}]}, UserError, "lacks detector"),
         ({"data_ids": [{"instrument": "C", "detector": 1500}]}, UserError, "no detector record"),
-        ({"data_ids": [{"instrument": "C", "detector": 1, "colour": 2}]}, UserError, "no column colour"),
+        ({"data_ids": [{"instrument": "C", "detector": 1, "colour": 2}]}, NotFoundError, "colour"),
+        ({"data_ids": [{"instrument": "C", "detector.full_name": "d9999"}]}, UserError, "d9999"),
+        ({"data_ids": [{"instrument": "C", "detector": 1, "full_name": "d2"}]}, UserError, "full_name"),
         ({"ids": []}, UserError, "1 datasets of type dark have 0 ids"),
         ({"ids": [b"short"]}, UserError, "no UUID of 16 bytes"),
         ({"metadata": {"level": [1.0, 2.0]}}, UserError, "have 2 rows of metadata"),
@@ -156,6 +158,13 @@ def test_bad_input_is_named_and_nothing_is_written(
     with pytest.raises(error, match=message), stocked.transaction("base") as tx:
         insert_many(tx, **(good | arguments))
     assert rows(stocked, "dataset") == {}
+
+
+@pytest.mark.parametrize("key", ["detector.full_name", "full_name", "detector"])
+def test_alternate_keys_stand_for_dimensions(stocked: Registry, key: str) -> None:
+    with stocked.transaction("base") as tx:
+        done = insert_many(tx, "dark", "run/a", [{"instrument": "C", key: f"d{n}"} for n in (3, 5)])
+    assert [ref.data_id["detector"] for ref in done.refs()] == [3, 5]
 
 
 def test_nothing_to_insert_is_nothing_done(stocked: Registry) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from federation.changelog import chain_hash, decode_changes, log_state, read_entries, stamp
 from federation.errors import ConflictError, FederationError, NotFoundError, UserError
-from federation.model.change import Change, LogEntry, Operation
+from federation.model.change import LogEntry, Operation
 from federation.model.collection import Collection, CollectionType
 from federation.model.dataset import DatasetRef, DatasetType
 from federation.model.dimension import DimensionUniverse, Field
@@ -392,15 +392,15 @@ def test_new_ids_are_ordered_by_time(stocked: Registry) -> None:
         (
             {"data_id": {"instrument": "C", "detector": "0", "physical_filter": "r1"}},
             UserError,
-            "is not of type int",
+            "no detector has full_name '0'",
         ),
         (
             {"data_id": {"instrument": "C", "detector": 0, "physical_filter": "r1", "band": "g"}},
             UserError,
             "band is given as 'g', but its records imply 'r'",
         ),
-        ({"metadata": {"colour": 1}}, UserError, "no metadata column colour"),
-        ({"metadata": {"run": "run/b"}}, UserError, "no metadata column run"),
+        ({"metadata": {"colour": 1}}, UserError, "metadata of dataset type flat has no column colour"),
+        ({"metadata": {"run": "run/b"}}, UserError, "metadata of dataset type flat has no column run"),
     ],
 )
 def test_a_wrong_dataset_is_refused(
@@ -615,7 +615,8 @@ def test_writers_at_once_leave_no_gap_in_the_log(stocked: Registry) -> None:
 def test_changes_survive_being_opened_again(stocked: Registry, open_database: Callable[[], Database]) -> None:
     with stocked.transaction(SITE) as tx:
         flats(tx, 0)
-        changes: tuple[Change, ...] = tuple(tx.changes)
+        changes = [(change.table, change.columns, change.rows) for change in tx.changes]
     with Registry.open_in(open_database(), SITE) as again:
         assert len(table_rows(again, "flat")) == 1
-        assert decode_changes(entries(again)[-1].body) == changes
+        logged = decode_changes(entries(again)[-1].body)
+        assert [(change.table, change.columns, change.rows) for change in logged] == changes

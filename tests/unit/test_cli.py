@@ -28,6 +28,15 @@ from federation.services.site_server import SiteServer
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
+    "collection certify",
+    "collection chain",
+    "collection create",
+    "collection decertify",
+    "collection list",
+    "collection remove",
+    "collection show",
+    "collection tag",
+    "collection untag",
     "demo",
     "get",
     "ingest",
@@ -38,6 +47,7 @@ COMMANDS = {
     "provenance show",
     "provenance upstream",
     "query",
+    "registry conflicts",
     "registry migrate",
     "replica run",
     "replica status",

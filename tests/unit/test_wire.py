@@ -25,7 +25,7 @@ from federation.model.logical import LogicalType, dimension_tables
 from federation.model.position import Position, SchemaId
 from federation.model.system_tables import system_tables
 from federation.planner import OutputColumn
-from federation.wire.arrow import IpcEncoder, arrow_schema, decode_stream, rows_to_batch
+from federation.wire.arrow import IpcEncoder, arrow_schema, decode_stream, retype_batch, rows_to_batch
 from federation.wire.catalog import decode_catalog, encode_catalog
 from federation.wire.client import SiteClient
 from federation.wire.messages import (
@@ -319,3 +319,24 @@ def test_digests_arrive_whole(service: Service, client: SiteClient) -> None:
     wanted = DigestOf(SUMMIT, "raw", 8, (1, 3))
     assert client.digest(wanted) == DIGESTS
     assert service.seen == wanted
+
+
+def test_arrow_of_a_driver_takes_the_announced_types() -> None:
+    schema = arrow_schema([("n", LogicalType.INT64), ("t", LogicalType.TIMESTAMP), ("id", LogicalType.UUID)])
+    one = uuid.uuid4()
+    columns = [
+        pa.array([1, None], pa.int32()),
+        pa.array([5, None]),
+        pa.array([one.bytes, None], pa.binary(16)),
+    ]
+    batch = pa.RecordBatch.from_arrays(columns, ["n", "t", "id"])
+    made = retype_batch(batch, schema)
+    assert made.schema == schema
+    assert made.column("id").to_pylist() == [one, None]
+    assert made.column("t").cast(pa.int64()).to_pylist() == [5, None]
+    with pytest.raises(QueryError, match="3 columns where 1 were announced"):
+        retype_batch(batch, arrow_schema([("n", LogicalType.INT64)]))
+    with pytest.raises(QueryError, match="column 'n' holds a value that is no int64"):
+        retype_batch(
+            pa.RecordBatch.from_arrays([pa.array(["x"])], ["n"]), arrow_schema([("n", LogicalType.INT64)])
+        )
