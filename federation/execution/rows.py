@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from federation.execution.lowering import Lowered
     from federation.storage import Database
+    from federation.storage.postgres_arrow import ArrowConnection
 
 __all__ = ["read_batches"]
 
@@ -116,23 +117,16 @@ def _postgres(
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, psycopg.Connection)
     sql = psycopg.ClientCursor(raw).mogrify(lowered.sql, parameters)
-    with database.arrow_cursor(snapshot) as cursor, _cancelled_without_caller(cursor, call):
+    with database.arrow(snapshot) as arrow, _cancelled_without_caller(arrow, call):
         if call.timeout_s is not None:
-            cursor.execute(f"SET LOCAL statement_timeout = {max(1, int(min(call.timeout_s, 1e6) * 1000))}")
-        cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
-        finished = False
-        try:
-            cursor.execute(sql)
-            for batch in cursor.fetch_record_batch():
+            arrow.execute(f"SET LOCAL statement_timeout = {max(1, int(min(call.timeout_s, 1e6) * 1000))}")
+        with arrow.query(sql, _BATCH_BYTES) as batches:
+            for batch in batches:
                 yield retype_batch(batch, schema)
-            finished = True
-        finally:
-            if not finished:
-                cursor.adbc_cancel()
 
 
 @contextmanager
-def _cancelled_without_caller(cursor: Any, call: ExecuteCall) -> Iterator[None]:
+def _cancelled_without_caller(arrow: ArrowConnection, call: ExecuteCall) -> Iterator[None]:
     """Cancel the statement when nobody waits for it any more, also while it has not given a row."""
     if call.is_active is _ALWAYS_ACTIVE:
         yield
@@ -142,7 +136,7 @@ def _cancelled_without_caller(cursor: Any, call: ExecuteCall) -> Iterator[None]:
     def watch() -> None:
         while not finished.wait(_WATCH_S):
             if not call.is_active():
-                cursor.adbc_cancel()
+                arrow.cancel()
                 return
 
     watcher = threading.Thread(target=watch, name="federation-fragment-watch", daemon=True)
@@ -159,7 +153,7 @@ def _driver_errors(place: str, call: ExecuteCall) -> Iterator[None]:
     """A driver's errors as ours; the drivers' cursors are used directly here."""
     try:
         yield
-    except (sqlite3.Error, psycopg.Error, adbc_driver_manager.Error, OSError) as error:
+    except (sqlite3.Error, psycopg.Error, adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
         # the Arrow reader has its driver's error as text only
         text = " ".join(str(error).split()) or type(error).__name__
         if "interrupted" in text or "canceling statement" in text:
@@ -177,6 +171,7 @@ def _driver_errors(place: str, call: ExecuteCall) -> Iterator[None]:
                 psycopg.DataError,
                 adbc_driver_manager.DataError,
                 OSError,
+                pa.ArrowException,
             ),
         ):
             raise QueryError(f"{place}: {text}", hint="a value is out of its range", sql=call.sql) from error

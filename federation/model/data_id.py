@@ -27,7 +27,7 @@ from federation.model.skypix import check_pixel
 if TYPE_CHECKING:
     from federation.model.dimension import DimensionGroup, DimensionUniverse
 
-__all__ = ["DataId", "ExpandedDataId"]
+__all__ = ["DataId", "ExpandedDataId", "dimension_value"]
 
 _INT64 = range(-(2**63), 2**63)
 _PART = re.compile(r"\s*([a-z][a-z0-9_]*)\s*=\s*(?:(-?[0-9]+)|'((?:[^']|'')*)')\s*(,|\Z)")
@@ -69,7 +69,9 @@ class DataId(Mapping[str, Any]):
         for name in given:
             if name not in group.names:
                 universe[name]  # raises for a name that is no dimension at all
-        return cls(group.required, tuple(_value(universe, name, given[name]) for name in group.required))
+        return cls(
+            group.required, tuple(dimension_value(universe, name, given[name]) for name in group.required)
+        )
 
     @classmethod
     def from_text(cls, universe: DimensionUniverse, group: DimensionGroup, text: str) -> DataId:
@@ -173,8 +175,8 @@ class ExpandedDataId(Mapping[str, Any]):
         return "{" + ", ".join(f"{name}: {value!r}" for name, value in self.items()) + "}"
 
 
-def _value(universe: DimensionUniverse, name: str, value: Any) -> Any:
-    """A dimension's value as a plain int or str."""
+def dimension_value(universe: DimensionUniverse, name: str, value: Any) -> Any:
+    """A dimension's value as a plain int or str; `UserError` for one of another type."""
     element = universe[name]
     if element.key_type is LogicalType.STRING:
         if isinstance(value, str):

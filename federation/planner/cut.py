@@ -97,9 +97,19 @@ def _single_site(draft: Draft, query: exp.Query) -> str | None:
 def _slow_there(draft: Draft, site: str, query: exp.Query) -> str | None:
     """Why a site that could answer a query had better not; only where its rows cost nothing to move."""
     known = draft.catalog.site(site)
-    if known is not None and known.is_in_process and query.find(exp.Window) is not None:
+    if known is None or not known.is_in_process:
+        return None
+    if query.find(exp.Window) is not None:
         return "the local engine is quicker at window functions"
+    if any(
+        _is_between_tables(node) for node in query.find_all(exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between)
+    ):
+        return "the local engine is quicker at joins on ranges"
     return None
+
+
+def _is_between_tables(comparison: exp.Expr) -> bool:
+    return len({column.table for column in comparison.find_all(exp.Column)}) > 1
 
 
 def _ctes_around(table: exp.Expr) -> list[exp.CTE]:

@@ -18,13 +18,13 @@ from psycopg import sql
 from federation.model.logical import LogicalType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from federation.model.logical import TableDef
 
     Columns = Sequence[Sequence[Any]]
 
-__all__ = ["delete_keys", "insert_columns", "upsert_columns"]
+__all__ = ["delete_columns", "insert_columns", "upsert_columns"]
 
 #: below this COPY costs more than it saves
 COPY_ROWS_MIN = 50
@@ -88,28 +88,49 @@ def upsert_columns(
             _merge(raw, physical, table, names, columns)
 
 
-def delete_keys(
-    connection: sa.Connection, physical: sa.Table, table: TableDef, keys: Iterable[Sequence[Any]]
-) -> None:
-    """Delete the rows with these values of the table's key."""
-    rows = list(keys)
-    if not rows:
+def delete_columns(connection: sa.Connection, physical: sa.Table, table: TableDef, columns: Columns) -> None:
+    """Delete the rows with these values of the table's key, one sequence a key column."""
+    if not columns or not len(columns[0]):
         return
     with _driver_errors():
         if connection.dialect.name == "sqlite":
             where = " AND ".join(f'"{name}" = ?' for name in table.key)
-            _raw(connection).executemany(f"DELETE FROM {_sqlite_name(physical)} WHERE {where}", rows)
+            statement = f"DELETE FROM {_sqlite_name(physical)} WHERE {where}"
+            _raw(connection).executemany(statement, zip(*columns, strict=True))
             return
-        placeholders = [_placeholder(table, name) for name in table.key]
-        conditions = [
-            sql.SQL("{} = {}").format(sql.Identifier(name), placeholder)
-            for name, placeholder in zip(table.key, placeholders, strict=True)
-        ]
-        statement = sql.SQL("DELETE FROM {} WHERE {}").format(
-            _target(physical), sql.SQL(" AND ").join(conditions)
-        )
         with _raw(connection).cursor() as cursor:
-            cursor.executemany(statement, rows)
+            if len(columns[0]) < COPY_ROWS_MIN:
+                conditions = [
+                    sql.SQL("{} = {}").format(sql.Identifier(name), _placeholder(table, name))
+                    for name in table.key
+                ]
+                where_each = sql.SQL(" AND ").join(conditions)
+                cursor.executemany(
+                    sql.SQL("DELETE FROM {} WHERE {}").format(_target(physical), where_each),
+                    list(zip(*columns, strict=True)),
+                )
+            else:
+                _delete_staged(cursor, physical, table, columns)
+
+
+def _delete_staged(
+    cursor: psycopg.Cursor[Any], physical: sa.Table, table: TableDef, columns: Columns
+) -> None:
+    """Copy the keys into a temporary table, then delete what has them."""
+    staging, target = sql.Identifier("pg_temp", "federation_keys"), _target(physical)
+    cursor.execute(
+        sql.SQL("CREATE TEMPORARY TABLE federation_keys ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0").format(
+            _identifiers(table.key), target
+        )
+    )
+    _copy(cursor, staging, table, table.key, columns)
+    same = [sql.SQL("t.{0} = k.{0}").format(sql.Identifier(name)) for name in table.key]
+    cursor.execute(
+        sql.SQL("DELETE FROM {} AS t USING {} AS k WHERE {}").format(
+            target, staging, sql.SQL(" AND ").join(same)
+        )
+    )
+    cursor.execute("DROP TABLE pg_temp.federation_keys")
 
 
 def _raw(connection: sa.Connection) -> Any:

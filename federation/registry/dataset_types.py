@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from federation.errors import ConflictError, UserError
+from federation.model.logical import TableKind
 
 if TYPE_CHECKING:
     from federation.model.dataset import DatasetType
@@ -50,10 +51,16 @@ def declare(tx: Transaction, dataset_type: DatasetType) -> DatasetType:
 
 
 def _check_name(tx: Transaction, name: str) -> None:
-    """No other table or dimension has the name, in whatever case: not every database tells them apart."""
+    """No other table or dimension has the name.
+
+    Another dataset type may not even differ by case only, as SQLite takes the names of their tables for one; the
+    Butler's own ``skyMap`` beside dimension ``skymap`` is fine.
+    """
     for other in (*tx.tables, *(element.name for element in tx.registry.universe.elements)):
-        if other.lower() == name.lower():
-            what = "table" if other in tx.tables else "dimension"
+        table = tx.tables.get(other)
+        is_of_datasets = table is not None and table.kind is TableKind.DATASET_TYPE
+        if other == name or (is_of_datasets and other.lower() == name.lower()):
+            what = "dimension" if table is None else "table"
             raise ConflictError(f"{name!r} would hide {what} {other!r}", hint="choose another name")
 
 

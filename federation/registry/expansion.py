@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from federation.errors import UserError
-from federation.model.alternate_keys import resolve_alternate_keys
-from federation.model.logical import LogicalType
+from federation.model.alternate_keys import in_place_types, resolve_alternate_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from federation.model.dimension import DimensionGroup, DimensionUniverse
     from federation.registry.columns import Rows
     from federation.registry.transaction import Transaction
@@ -26,9 +27,7 @@ def without_alternate_keys(tx: Transaction, group: DimensionGroup, rows: Rows) -
         names = set(rows.column_names)
     else:
         names = set(rows) if isinstance(rows, Mapping) else set().union(*rows)
-    if names <= {element.name for element in universe.elements} and not _has_texts_for_numbers(
-        universe, rows
-    ):
+    if all(name in universe for name in names) and not _has_values_in_place(universe, names, rows):
         return rows
     if isinstance(rows, pa.Table):
         rows = rows.to_pylist()
@@ -47,16 +46,20 @@ def without_alternate_keys(tx: Transaction, group: DimensionGroup, rows: Rows) -
     return [resolve_alternate_keys(universe, group, row, lookup) for row in rows]
 
 
-def _has_texts_for_numbers(universe: DimensionUniverse, rows: Rows) -> bool:
-    """Whether a dimension with numbers is given a text, as its alternate key."""
-    if isinstance(rows, pa.Table) or not rows:
-        return False
-    for name in rows if isinstance(rows, Mapping) else rows[0]:
-        if universe[name].key_type is LogicalType.INT64:
-            values = rows[name] if isinstance(rows, Mapping) else (row.get(name) for row in rows)
-            if str in set(map(type, values)):
-                return True
+def _has_values_in_place(universe: DimensionUniverse, names: Iterable[str], rows: Rows) -> bool:
+    """Whether some dimension is given the value of an alternate key in the place of its own."""
+    for name in names:
+        types = in_place_types(universe[name])
+        if types and not _value_types(rows, name).isdisjoint(types):
+            return True
     return False
+
+
+def _value_types(rows: Rows, name: str) -> set[type]:
+    """Types of the values of one column."""
+    if isinstance(rows, pa.Table):  # whose values are all of one type
+        return {type(value.as_py()) for value in rows.column(name).drop_null()[:1]}
+    return set(map(type, rows[name] if isinstance(rows, Mapping) else (row.get(name) for row in rows)))
 
 
 def expand(

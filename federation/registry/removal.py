@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
+from federation.registry.keyed import select_by_keys
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,4 +24,6 @@ def remove_datasets(tx: Transaction, dataset_type: str, ids: Sequence[uuid.UUID]
         return
     keys = [(identity,) for identity in dict.fromkeys(ids)]
     for name in (*_ABOUT, dataset_type, "dataset"):
-        tx.delete(name, tx.select(name, ("dataset_id",), keys))
+        table = tx.table(name)
+        found = select_by_keys(tx.connection, tx.physical(name), ("dataset_id",), keys, table.key)
+        tx.delete_keys(name, list(found))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from federation.errors import ConflictError, NotFoundError
 from federation.model.change import Change, Operation
 from federation.model.logical import LogicalType
-from federation.registry.bulk import delete_keys, insert_columns, upsert_columns
+from federation.registry.bulk import delete_columns, insert_columns, upsert_columns
 from federation.registry.keyed import select_by_keys
 
 if TYPE_CHECKING:
@@ -109,15 +109,21 @@ class Transaction:
         self.changes.append(Change(name, Operation.PUT, names, values))
 
     def delete(self, name: str, keys: Sequence[Row]) -> None:
-        """Delete the rows with these keys."""
+        """Delete the rows with these keys; whole rows will do."""
+        key = self.table(name).key
+        self.delete_keys(name, [tuple(row[column] for column in key) for row in keys])
+
+    def delete_keys(self, name: str, keys: Sequence[tuple[Any, ...]]) -> None:
+        """Delete the rows with these values of the table's key."""
         if not keys:
             return
         table = self.table(name)
         values = tuple(
-            stored_values(table.column(column).type, [key[column] for key in keys]) for column in table.key
+            stored_values(table.column(column).type, list(found))
+            for column, found in zip(table.key, zip(*keys, strict=True), strict=True)
         )
         change = Change(name, Operation.DELETE, table.key, values)
-        delete_keys(self.connection, self._physical[name], table, change.rows)
+        delete_columns(self.connection, self._physical[name], table, values)
         self.changes.append(change)
 
     def select(

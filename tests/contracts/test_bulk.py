@@ -137,3 +137,12 @@ def test_a_column_without_values_of_its_type_is_refused_before_anything_is_writt
     ]:
         with pytest.raises(UserError, match=message), registry.transaction("base") as tx:
             insert_records(tx, "instrument", rows)
+
+
+@pytest.mark.parametrize("count", [1, COPY_ROWS_MIN + 50])
+def test_deleting_takes_the_rows_with_the_keys_and_no_others(registry: Registry, count: int) -> None:
+    rows = [(n, 0.5, None, "a", None, uuid.UUID(int=n), None) for n in range(count + 10)]
+    put(registry, rows, fresh=True)
+    with registry.transaction("base") as tx:
+        tx.delete_keys("all_types", [(n,) for n in range(count)])
+    assert [row[0] for row in stored(registry)] == list(range(count, count + 10))

@@ -485,7 +485,7 @@ def test_only_collections_of_ones_own_are_removed(stocked: Registry, name: str) 
         ),
         (DatasetType("dark", ("detector",), "Exposure"), ConflictError, "is_calibration True is not False"),
         (DatasetType("Dark", ("detector",), "Exposure"), ConflictError, "'Dark' would hide table 'dark'"),
-        (DatasetType("Visit", (), "X"), ConflictError, "'Visit' would hide table 'visit'"),
+        (DatasetType("visit", (), "X"), ConflictError, "'visit' would hide table 'visit'"),
         (DatasetType("conflict", (), "X"), ConflictError, "'conflict' would hide table 'conflict'"),
         (DatasetType("htm7", (), "X"), ConflictError, "'htm7' would hide dimension 'htm7'"),
         (DatasetType("x", ("telescope",), "X"), NotFoundError, "unknown dimension 'telescope'"),

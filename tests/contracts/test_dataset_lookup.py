@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
 from federation.errors import ConflictError, NotFoundError, UserError
@@ -183,6 +184,7 @@ def test_an_unknown_collection_is_named(lookup: DatasetLookup) -> None:
         {"detector": 2},
         {"detector": 2, "raft": "R1"},
         {"instrument": "Cam", "detector": 2, "band": "r"},
+        {"instrument": "Cam", "detector": np.int64(2)},
     ],
 )
 def test_a_data_id_may_be_given_by_what_determines_it(
@@ -199,11 +201,20 @@ def test_a_data_id_may_be_given_by_what_determines_it(
     ("data_id", "error", "message"),
     [
         ({"instrument": "Cam"}, UserError, "lacks detector"),
-        ({**CAM, "raft": "R1"}, UserError, r"detector may be .*detector: 1.* or .*detector: 2"),
-        ({**CAM, "detector.full_name": "D99"}, NotFoundError, "no detector record has full_name='D99'"),
-        ({**CAM, "colour": 1}, UserError, "'colour' is no dimension or key of instrument, detector"),
+        ({**CAM, "raft": "R1"}, UserError, r"detector.raft='R1' is ambiguous: detector may be 1, 2"),
+        (
+            {**CAM, "detector.full_name": "D99"},
+            NotFoundError,
+            "no detector has full_name 'D99' with instrument='Cam'",
+        ),
+        ({**CAM, "colour": 1}, NotFoundError, "'colour' is neither a dimension nor a column of records"),
+        ({**CAM, "detector": 1, "full_name": "D02"}, UserError, "detector.full_name='D02' is of detector 2"),
         ({**CAM, "detector": 1.5}, UserError, "detector=1.5 is not of type int"),
-        ({**CAM, "detector.nosuch": 1}, UserError, "'detector.nosuch' is no dimension or key"),
+        (
+            {**CAM, "detector.nosuch": 1},
+            NotFoundError,
+            "'detector.nosuch' is neither a dimension nor a column",
+        ),
         ({**CAM, "full_name": 3}, UserError, "full_name=3 is not of type str"),
     ],
 )

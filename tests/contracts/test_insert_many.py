@@ -164,7 +164,10 @@ def test_bad_input_is_named_and_nothing_is_written(
 def test_alternate_keys_stand_for_dimensions(stocked: Registry, key: str) -> None:
     with stocked.transaction("base") as tx:
         done = insert_many(tx, "dark", "run/a", [{"instrument": "C", key: f"d{n}"} for n in (3, 5)])
-    assert [ref.data_id["detector"] for ref in done.refs()] == [3, 5]
+        texts = pa.table({"instrument": ["C", "C"], key: ["d3", "d5"]})
+        again = insert_many(tx, "dark", "run/b", texts)
+    for inserted in (done, again):
+        assert [ref.data_id["detector"] for ref in inserted.refs()] == [3, 5]
 
 
 def test_nothing_to_insert_is_nothing_done(stocked: Registry) -> None:

@@ -176,6 +176,8 @@ def resolved(group: Any = RAW, /, **values: Any) -> dict[str, Any]:
         # the instrument follows where one of its records is enough
         {"detector": 94, "obs_id": "MC_O_7"},
         {"full_name": "R22_S12", "obs_id": "MC_O_7", "detector": 95},
+        # and where another key's record gives it
+        {"full_name": "R22_S11", "obs_id": "MC_O_7"},
     ],
 )
 def test_alternate_keys_stand_for_dimensions(given_values: dict[str, Any]) -> None:
