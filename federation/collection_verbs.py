@@ -17,13 +17,13 @@ from federation.errors import NotFoundError, UserError
 from federation.execution.coordinator import Coordinator
 from federation.execution.local_site import LocalSite
 from federation.model.collection import Collection, CollectionType
-from federation.model.logical import LogicalType
 from federation.model.timespan import Timespan
 from federation.registry import collections, grants
 from federation.registry.catalog import CatalogSource
 from federation.registry.collection_info import list_collections as list_all
 from federation.registry.collection_info import show_collection as show_one
 from federation.registry.registry import Registry
+from federation.registry.row_values import typed_data_id
 from federation.snapshot.source import FederatedSource
 from federation.snapshot_choice import selection_of
 
@@ -228,7 +228,9 @@ def decertify_datasets(
 ) -> int:
     """Make nothing of a type valid in a timespan, for some data IDs or all; returns how many ranges were cut."""
     with _open(site, sites) as (_, registry):
-        typed = None if data_ids is None else [_typed(registry, data_id) for data_id in data_ids]
+        typed = (
+            None if data_ids is None else [typed_data_id(registry.universe, data_id) for data_id in data_ids]
+        )
         with _writing(registry, schema, user) as tx:
             return collections.decertify(tx, name, dataset_type, timespan, typed)
 
@@ -244,7 +246,9 @@ def find_calibrations(
 ) -> list[Validity]:
     """The calibrations of a type valid in some part of a timespan, by a CALIBRATION collection or a chain of them."""
     with _open(site, sites) as (_, registry):
-        typed = None if data_ids is None else [_typed(registry, data_id) for data_id in data_ids]
+        typed = (
+            None if data_ids is None else [typed_data_id(registry.universe, data_id) for data_id in data_ids]
+        )
         return collections.valid_at(registry, name, dataset_type, timespan, typed)
 
 
@@ -303,17 +307,3 @@ def _chosen(
     if not chosen:
         raise NotFoundError(f"no dataset matches: {selection}", hint="check the selection with a query")
     return list(chosen)
-
-
-def _typed(registry: Registry, data_id: Mapping[str, Any]) -> dict[str, Any]:
-    """A data ID whose texts are made integers where the dimension's key is one."""
-    typed = dict(data_id)
-    for name, value in data_id.items():
-        if isinstance(value, str) and registry.universe[name].key_type is LogicalType.INT64:
-            try:
-                typed[name] = int(value)
-            except ValueError:
-                raise UserError(
-                    f"data ID value {name}={value!r} is not an integer", hint="correct the data ID"
-                ) from None
-    return typed

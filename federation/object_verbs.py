@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from federation.config import SiteConfig, find_site
 from federation.datastore import Datastore
-from federation.errors import UnavailableError, UsageError
+from federation.errors import NotFoundError, UnavailableError, UsageError
+from federation.model.data_id import data_id_text
 from federation.model.dataset import DatasetRef
-from federation.registry.object_search import FileOf, find_ref, ref_of
-from federation.registry.objects import Fetch, OnConflict, copy_object, put_object, read_object
+from federation.registry.lookup import DatasetLookup
+from federation.registry.objects import Fetch, FileOf, OnConflict, copy_object, put_object, read_object
 from federation.registry.registry import Registry
 from federation.registry.row_values import typed_data_id
 from federation.wire.client import SiteClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from federation.model.timespan import Timespan
 
 __all__ = ["get", "get_file", "put"]
 
@@ -70,6 +73,7 @@ def get(
     data_id: Mapping[str, Any] | None = None,
     *,
     collections: str | Sequence[str] = (),
+    timespan: Timespan | None = None,
     as_type: type | str | None = None,
     site: str,
     sites: str | Path = "sites",
@@ -78,15 +82,17 @@ def get(
     """A dataset as a Python object, from the file that a site has.
 
     ``dataset`` is an id or a `DatasetRef`; or the name of a dataset type, and the dataset is the first with ``data_id``
-    in ``collections``, searched in order. It comes as the type of its storage class, or as ``as_type``: a class, or its
-    name like ``astropy.table.Table``; ``bytes`` is always possible. With ``fetch`` a file that only another site has
-    is asked of that site's server, and not kept.
+    in ``collections``, searched in order; CALIBRATION collections are searched for the one valid in ``timespan``. The
+    data ID may have alternate keys, and leave out what its records determine. The dataset comes as the type of its
+    storage class, or as ``as_type``: a class, or its name like ``astropy.table.Table``; ``bytes`` is always possible.
+    With ``fetch`` a file that only another site has is asked of that site's server, and not kept.
 
-    `NotFoundError` when there is no such dataset, or no file of it here, naming the sites that have one.
+    `NotFoundError` when there is no such dataset, or no file of it here, naming the sites that have one;
+    `ConflictError` when two are valid in the timespan.
     """
     config = find_site(site, Path(sites))
     with Registry.open(config) as registry:
-        ref = _ref(registry, dataset, data_id, collections)
+        ref = _ref(registry, dataset, data_id, collections, timespan)
         store = Datastore(config.datastore_url)
         return read_object(registry, store, ref, as_type, _fetch(config, ref) if fetch else None)
 
@@ -97,6 +103,7 @@ def get_file(
     data_id: Mapping[str, Any] | None = None,
     *,
     collections: str | Sequence[str] = (),
+    timespan: Timespan | None = None,
     site: str,
     sites: str | Path = "sites",
     fetch: bool = False,
@@ -104,7 +111,7 @@ def get_file(
     """Copy a dataset's file to ``target`` (a file or a directory), found as by `get`; the dataset and the new file."""
     config = find_site(site, Path(sites))
     with Registry.open(config) as registry:
-        ref = _ref(registry, dataset, data_id, collections)
+        ref = _ref(registry, dataset, data_id, collections, timespan)
         store = Datastore(config.datastore_url)
         new = copy_object(registry, store, ref, Path(target), _fetch(config, ref) if fetch else None)
         return ref, new
@@ -115,23 +122,41 @@ def _ref(
     dataset: str | uuid.UUID | DatasetRef,
     data_id: Mapping[str, Any] | None,
     collections: str | Sequence[str],
+    timespan: Timespan | None,
 ) -> DatasetRef:
     if isinstance(dataset, DatasetRef):
         return dataset
-    if isinstance(dataset, uuid.UUID):
-        return ref_of(registry, dataset)
-    if data_id is None:
+    if isinstance(dataset, str) and data_id is None:
         try:
-            return ref_of(registry, uuid.UUID(dataset))
+            dataset = uuid.UUID(dataset)
         except ValueError:
             raise UsageError(
                 f"{dataset!r} is not a dataset id, and as a dataset type it needs a data ID",
                 hint="give an id, or a type, a data ID and collections",
             ) from None
-    chosen = [collections] if isinstance(collections, str) else list(collections)
+    lookup = DatasetLookup(registry)
+    if isinstance(dataset, uuid.UUID):
+        found = lookup.get_dataset(dataset)
+        if found is None:
+            raise NotFoundError(
+                f"dataset {dataset} is not known at {registry.site}", hint="ask the site that has it"
+            )
+        return found
+    chosen = (collections,) if isinstance(collections, str) else tuple(collections)
     if not chosen:
         raise UsageError(f"no collections to search for a {dataset}", hint="name at least one collection")
-    return find_ref(registry, dataset, typed_data_id(registry.universe, data_id), chosen)
+    typed = typed_data_id(registry.universe, data_id or {}, alternate_keys=True)
+    found = lookup.find_dataset(dataset, typed, chosen, timespan=timespan)
+    if found is None:
+        when = "" if timespan is None else f" valid in {timespan}"
+        raise NotFoundError(
+            f"no {dataset} {data_id_text(typed, typed.values())}{when} in {', '.join(chosen)} at {registry.site}",
+            hint="check data ID and collections"
+            + (
+                ", or give a timespan for those with validity ranges" if timespan is None else " and timespan"
+            ),
+        )
+    return found
 
 
 def _fetch(config: SiteConfig, ref: DatasetRef) -> Fetch:

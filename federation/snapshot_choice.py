@@ -8,6 +8,7 @@ from pathlib import Path
 
 from federation.datastore.io_errors import as_federation_error
 from federation.errors import UsageError, UserError
+from federation.model.sql_text import quoted
 from federation.snapshot.selection import Selection
 
 __all__ = ["read_ids", "selection_of"]
@@ -28,8 +29,7 @@ def selection_of(
         )
     statements = [sql.strip().rstrip(";")] if sql else []
     for name in dataset_types:
-        quoted = '"' + name.replace('"', '""') + '"'
-        statements.append(f"SELECT dataset_id FROM {quoted}" + (f" WHERE ({where})" if where else ""))
+        statements.append(f"SELECT dataset_id FROM {quoted(name)}" + (f" WHERE ({where})" if where else ""))
     if len(statements) > 1:
         statements = [" UNION ".join(f"({statement})" for statement in statements)]
     known = read_ids(ids) if isinstance(ids, Path) else tuple(ids or ())

@@ -9,6 +9,7 @@ visible entries is a causal one. Only numbered entries are ever read, and number
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,6 +20,7 @@ from federation.errors import NotFoundError
 from federation.killpoints import killpoint
 from federation.model.change import Change, LogEntry
 from federation.model.position import GENESIS
+from federation.storage import create_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +50,7 @@ class LogTables:
     state: sa.Table
 
 
+@lru_cache(maxsize=256)
 def log_tables(schema: str) -> LogTables:
     """The log's tables in a physical schema."""
     metadata = sa.MetaData()
@@ -87,7 +90,7 @@ def log_tables(schema: str) -> LogTables:
 def create_log(connection: sa.Connection, schema: str, *, owned: bool) -> None:
     """Make the bookkeeping tables; an owned schema starts a new epoch, a replica has none until its first entry."""
     tables = log_tables(schema)
-    tables.log.metadata.create_all(connection)
+    create_tables(connection, tables.log.metadata)
     if connection.execute(sa.select(tables.state.c.id)).first() is None:
         epoch = secrets.token_hex(8) if owned else ""
         connection.execute(tables.state.insert().values(id=1, epoch=epoch, lsn=0, chain=GENESIS))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.ingest import parse_data_id
-from federation.cli.options import JsonFlag, SchemaName, SitesDirectory, WriteSite, required
+from federation.cli.identities import parse_data_id, parse_dataset_id
+from federation.cli.options import AsUser, JsonFlag, SchemaName, SitesDirectory, WriteSite, required
 from federation.cli.output import print_json, print_table, print_text
 from federation.errors import UsageError
 from federation.model.collection import CollectionType
@@ -34,10 +34,6 @@ class ChainMode(enum.StrEnum):
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
-AsUser = Annotated[
-    str | None,
-    typer.Option("--as", metavar="USER", help="On whose behalf. Without it, the site's operator."),
-]
 Types = Annotated[
     list[str] | None, typer.Option("--dataset-type", metavar="NAME", help="Datasets of this type.")
 ]
@@ -340,10 +336,7 @@ def _ids(
         raise UsageError("--id and --ids contradict each other", hint="give one of the two")
     if not (given or file or dataset_types or sql):
         raise UsageError("no datasets are chosen", hint="give --dataset-type, --sql, --id or --ids")
-    try:
-        return file or [uuid.UUID(text) for text in given or ()]
-    except ValueError:
-        raise UsageError(f"--id {' '.join(given or ())}: not a UUID", hint="give a dataset id") from None
+    return file or [parse_dataset_id(text) for text in given or ()]
 
 
 def _timespan(begin: str | None, end: str | None) -> Timespan:

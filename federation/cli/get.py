@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from federation.cli.ingest import parse_data_id
+from federation.cli.identities import parse_data_id
 from federation.cli.options import JsonFlag, SitesDirectory, required
 from federation.cli.output import print_json, print_text
+from federation.model.timespan import Timespan, parse_tai
 
 __all__ = ["EXAMPLE", "get"]
 
@@ -25,6 +26,10 @@ def get(
     collections: Annotated[
         list[str] | None,
         typer.Option("--collection", metavar="NAME", help="Search this collection; in order, if repeated."),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TAI", help="Moment at which a calibration is to be valid."),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="PATH", help="The new file, or its directory.")
@@ -42,11 +47,13 @@ def get(
     """Copy the file of a dataset, found by its id or by type and data ID, out of a site's datastore."""
     from federation import object_verbs
 
+    timespan = None if at is None else Timespan.at(parse_tai(at))
     ref, path = object_verbs.get_file(
         dataset,
         output,
         parse_data_id(",".join(data_id)) if data_id else None,
         collections=collections or (),
+        timespan=timespan,
         site=required(site, "--site"),
         sites=sites,
         fetch=fetch,

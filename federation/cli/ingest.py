@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from federation.cli.identities import parse_data_id
 from federation.cli.options import JsonFlag, SchemaName, SitesDirectory, WriteSite, required
 from federation.cli.output import byte_text, print_json, print_text
 from federation.errors import UsageError
@@ -138,21 +139,6 @@ def ingest(
             + f"; {report.files} files, {byte_text(report.bytes)}"
             + (f"; {len(report.conflicts)} left out, of other content" if report.conflicts else "")
         )
-
-
-def parse_data_id(text: str) -> dict[str, str]:
-    """A data ID from ``key=value,key=value``.
-
-    >>> parse_data_id("instrument=LSSTCam,detector=94")
-    {'instrument': 'LSSTCam', 'detector': '94'}
-    """
-    out = {}
-    for part in filter(None, (item.strip() for item in text.split(","))):
-        name, equals, value = part.partition("=")
-        if not equals or not name.strip() or not value.strip():
-            raise UsageError(f"{part!r} is not part of a data ID", hint="write key=value,key=value")
-        out[name.strip()] = value.strip()
-    return out
 
 
 def parse_declaration(name: str, text: str) -> DatasetType:

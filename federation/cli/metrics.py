@@ -7,9 +7,17 @@ from typing import Annotated
 
 import typer
 
-from federation.cli.options import JsonFlag, SchemaName, SiteOption, SitesDirectory, WriteSite, required
+from federation.cli.identities import parse_dataset_id
+from federation.cli.options import (
+    AsUser,
+    JsonFlag,
+    SchemaName,
+    SiteOption,
+    SitesDirectory,
+    WriteSite,
+    required,
+)
 from federation.cli.output import print_json, print_table, print_text
-from federation.cli.provenance import AsUser, parse_dataset_id
 from federation.cli.rows import plain_dicts, print_rows
 from federation.errors import UsageError
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json as json_module
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.options import JsonFlag, SchemaName, SiteOption, SitesDirectory, WriteSite, required
+from federation.cli.identities import parse_dataset_id
+from federation.cli.options import (
+    AsUser,
+    JsonFlag,
+    SchemaName,
+    SiteOption,
+    SitesDirectory,
+    WriteSite,
+    required,
+)
 from federation.cli.output import print_json, print_table, print_text
-from federation.errors import UsageError
 from federation.model.lineage import Direction
 from federation.model.timespan import format_tai
 
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
     from federation.registry.activities import Activity
     from federation.snapshot.lineage import Lineage, LineageDataset
 
-__all__ = ["app", "parse_dataset_id"]
+__all__ = ["app"]
 
 app = typer.Typer(
     help="Record activities; show what datasets were made from, and what from them.", no_args_is_help=True
@@ -37,22 +44,6 @@ StopAt = Annotated[
     list[str] | None, typer.Option("--stop-at", metavar="NAME", help="Don't go beyond datasets of this type.")
 ]
 Partial = Annotated[bool, typer.Option("--partial", help="Answer without the sites that are down.")]
-AsUser = Annotated[
-    str | None,
-    typer.Option("--as", metavar="USER", help="On whose behalf. Without it, the site's operator."),
-]
-
-
-def parse_dataset_id(text: str) -> uuid.UUID:
-    """A dataset id from its text.
-
-    >>> parse_dataset_id("00000000-0000-0000-0000-000000000001").int
-    1
-    """
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a dataset id", hint="write a UUID") from None
 
 
 @app.command("record", epilog="Example: federation provenance record quanta.jsonl --site base")

@@ -15,6 +15,7 @@ import pyarrow as pa
 from federation.errors import LimitError, QueryError, UserError
 from federation.execution.region_functions import pair_table, register_region_functions
 from federation.model.logical import LogicalType
+from federation.model.sql_text import quoted, text_literal
 from federation.wire.arrow import ARROW_TYPES
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ class LocalEngine:
         for setting in _SETTINGS:
             connection.execute(setting)
         try:
-            connection.execute(f"SET memory_limit = {_text(self.memory_limit)}")
+            connection.execute(f"SET memory_limit = {text_literal(self.memory_limit)}")
         except duckdb.Error as error:
             raise UserError(
                 f"memory_limit {self.memory_limit!r} is not a size", hint='write "2GB" or "512MB" in [query]'
             ) from error
-        connection.execute(f"SET temp_directory = {_text(spill)}")
+        connection.execute(f"SET temp_directory = {text_literal(spill)}")
         # statements read what was loaded and nothing else of this machine
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -91,7 +92,7 @@ class LocalEngine:
 
 def _load(connection: Any, name: str, table: pa.Table) -> None:
     connection.register("arriving", table)
-    connection.execute(f"CREATE TEMP TABLE {_quoted(name)} AS SELECT * FROM arriving")
+    connection.execute(f"CREATE TEMP TABLE {quoted(name)} AS SELECT * FROM arriving")
     connection.unregister("arriving")
 
 
@@ -102,14 +103,6 @@ def _remaining(deadline: float | None) -> float | None:
 def _check_time(deadline: float | None) -> None:
     if deadline is not None and time.monotonic() > deadline:
         raise LimitError("the local part of the query took too long", hint="allow more time")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 @contextmanager

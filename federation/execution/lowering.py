@@ -15,6 +15,7 @@ from sqlglot import ErrorLevel, exp
 from sqlglot.errors import UnsupportedError
 
 from federation.errors import NotFoundError, QueryError
+from federation.execution.constants import take_constants
 from federation.model.logical import ColumnDef, LogicalType
 from federation.model.timespan import parse_tai
 from federation.planner.grouping import check_tree_grouping
@@ -65,12 +66,14 @@ class Lowered:
     """A statement for the site's database.
 
     For PostgreSQL it has psycopg's named parameters, one array for each of ``key_names``, and every other percent
-    sign doubled; for SQLite the caller fills ``temp."param_<name>"`` with a column ``value``.
+    sign doubled; for SQLite the caller fills ``temp."param_<name>"`` with a column ``value``. ``constants`` are the
+    values, by position, of columns that ``sql`` leaves out because its condition fixes them.
     """
 
     sql: str
     key_names: tuple[str, ...]
     column_names: tuple[str, ...]
+    constants: Mapping[int, str | int] = attrs.field(factory=dict)
 
 
 def lower(
@@ -78,8 +81,10 @@ def lower(
     dialect: Dialect,
     tables: Mapping[tuple[str, str], PhysicalTable],
     key_tables: Mapping[str, LogicalType],
+    *,
+    leave_out_fixed: bool = False,
 ) -> Lowered:
-    """Rewrite one fragment for a site's database.
+    """Rewrite one fragment for a site's database; ``leave_out_fixed`` makes some of its columns ``constants``.
 
     ``tables`` maps (``"site/schema"``, logical name) to what the site holds and the caller may read. Raises
     `QueryError` for anything that a fragment may not hold and `NotFoundError` for a table that is not in ``tables``.
@@ -107,7 +112,8 @@ def lower(
     tree = _wrap_operands(tree)
     for node in list(tree.walk()):
         tree = _lower_literal(node, dialect, tree)
-    return Lowered(_write(tree, dialect, keys), keys, columns)
+    constants = take_constants(tree) if leave_out_fixed else {}
+    return Lowered(_write(tree, dialect, keys), keys, columns, constants)
 
 
 @attrs.frozen

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from federation.model.sql_text import quoted
 from federation.planner import plan
 
 if TYPE_CHECKING:
@@ -66,10 +67,6 @@ def passes_through(made: Plan) -> bool:
     if any(column.type is None for column in made.columns):
         return False
     fragment = made.fragments[0]
-    table = _quoted(fragment.id)
-    columns = ", ".join(f"{table}.{_quoted(c.name)} AS {_quoted(c.name)}" for c in made.columns)
+    table = quoted(fragment.id)
+    columns = ", ".join(f"{table}.{quoted(c.name)} AS {quoted(c.name)}" for c in made.columns)
     return made.local_sql == f"SELECT {columns} FROM {table} AS {table}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -82,7 +82,7 @@ def _sqlite(raw: Any, lowered: Lowered, call: ExecuteCall, schema: pa.Schema) ->
         batches: list[pa.RecordBatch] = []
         count, wanted = 0, FIRST_ROWS
         while rows := cursor.fetchmany(min(_FETCH_ROWS, wanted - count)):
-            batches.append(rows_to_batch(rows, schema))
+            batches.append(_with_constants(rows, lowered, schema))
             count += len(rows)
             if count >= wanted:
                 yield pa.concat_batches(batches) if len(batches) > 1 else batches[0]
@@ -92,6 +92,22 @@ def _sqlite(raw: Any, lowered: Lowered, call: ExecuteCall, schema: pa.Schema) ->
     finally:
         raw.set_progress_handler(None, 0)
         cursor.close()
+
+
+def _with_constants(rows: list[tuple[Any, ...]], lowered: Lowered, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of fetched rows and of the columns that were not fetched."""
+    constants = lowered.constants
+    if not constants:
+        return rows_to_batch(rows, schema)
+    fetched = rows_to_batch(rows, pa.schema([f for n, f in enumerate(schema) if n not in constants]))
+    columns = iter(fetched.columns)
+    arrays = [
+        pa.repeat(pa.scalar(constants[number], field.type), len(rows))
+        if number in constants
+        else next(columns)
+        for number, field in enumerate(schema)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _is_over(call: ExecuteCall) -> Callable[[], bool]:

@@ -110,7 +110,9 @@ class SiteExecutor:
             for one, known in zip(held, tables, strict=True)
             for name, table in known.items()
         }
-        lowered = lower(call.sql, self.registry.database.kind, physical, keys)
+        kind = self.registry.database.kind
+        # with SQLite every value that is fetched costs
+        lowered = lower(call.sql, kind, physical, keys, leave_out_fixed=kind == "sqlite")
         with self._lock:
             self._lowered[key] = (tables, lowered)
             if len(self._lowered) > _KEPT:

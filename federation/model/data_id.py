@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -27,7 +27,7 @@ from federation.model.skypix import check_pixel
 if TYPE_CHECKING:
     from federation.model.dimension import DimensionGroup, DimensionUniverse
 
-__all__ = ["DataId", "ExpandedDataId", "dimension_value"]
+__all__ = ["DataId", "ExpandedDataId", "data_id_text", "dimension_value"]
 
 _INT64 = range(-(2**63), 2**63)
 _PART = re.compile(r"\s*([a-z][a-z0-9_]*)\s*=\s*(?:(-?[0-9]+)|'((?:[^']|'')*)')\s*(,|\Z)")
@@ -134,7 +134,7 @@ class DataId(Mapping[str, Any]):
         return hash((self.keys_, self.values_))
 
     def __str__(self) -> str:
-        return "{" + ", ".join(f"{k}: {v!r}" for k, v in zip(self.keys_, self.values_, strict=True)) + "}"
+        return data_id_text(self.keys_, self.values_)
 
 
 @attrs.frozen
@@ -172,7 +172,16 @@ class ExpandedDataId(Mapping[str, Any]):
         return hash((self.minimal, self.implied_values))
 
     def __str__(self) -> str:
-        return "{" + ", ".join(f"{name}: {value!r}" for name, value in self.items()) + "}"
+        return data_id_text(self, self.values())
+
+
+def data_id_text(names: Iterable[str], values: Iterable[Any]) -> str:
+    """A data ID for messages.
+
+    >>> data_id_text(("instrument", "detector"), ("C", 1))
+    "{instrument='C', detector=1}"
+    """
+    return "{" + ", ".join(f"{name}={value!r}" for name, value in zip(names, values, strict=True)) + "}"
 
 
 def dimension_value(universe: DimensionUniverse, name: str, value: Any) -> Any:

@@ -8,6 +8,7 @@ time (so that a filter on it may pass below shadowing). Physical names and diale
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import attrs
@@ -58,7 +59,7 @@ class TableKind(enum.StrEnum):
     USER = "user"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class ColumnDef:
     """One column of a logical table.
 
@@ -85,7 +86,7 @@ class Reference:
     target: tuple[str, ...]
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class TableDef:
     """One logical table: its columns in order, its key, and where it lives in a schema."""
 
@@ -194,6 +195,7 @@ def _dimension_table(universe: DimensionUniverse, name: str) -> TableDef:
     )
 
 
+@lru_cache(maxsize=4096)
 def dataset_type_table(universe: DimensionUniverse, dataset_type: DatasetType) -> TableDef:
     """The logical table of one dataset type: identity, run, owner, its dimensions, its metadata columns."""
     group = universe.group(dataset_type.dimensions)

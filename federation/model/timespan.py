@@ -66,6 +66,11 @@ class Timespan:
     def empty(cls) -> Timespan:
         return cls(0, 0)
 
+    @classmethod
+    def at(cls, moment: int) -> Timespan:
+        """The one nanosecond of a moment."""
+        return cls(moment, moment + 1)
+
     @property
     def is_empty(self) -> bool:
         return self.begin is not None and self.end is not None and self.begin >= self.end

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["cut_fragments"]
 
+_RANGES = "the local engine is quicker at joins on ranges"
+
 
 def cut_fragments(draft: Draft) -> None:
     """Rule: replace everything that sites run by the fragments' results."""
@@ -104,7 +106,7 @@ def _slow_there(draft: Draft, site: str, query: exp.Query) -> str | None:
     if any(
         _is_between_tables(node) for node in query.find_all(exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between)
     ):
-        return "the local engine is quicker at joins on ranges"
+        return _RANGES
     return None
 
 
@@ -140,7 +142,10 @@ def _result(fragment: Fragment, alias: str) -> exp.Table:
 
 
 def _cut_select(draft: Draft, select: exp.Select) -> None:
-    merge_joined_sources(draft, select)
+    sources = sources_of(select).values()
+    relations = [draft.relations[source.name] for source in sources if source.name in draft.relations]
+    if not any(_slow_there(draft, site, select) == _RANGES for one in relations for site in one.sites):
+        merge_joined_sources(draft, select)
     conditions = conditions_of(select)
     scans = {
         alias: (relation, needed_columns(select, alias, relation), conditions.filters.get(alias, ()))

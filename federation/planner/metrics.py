@@ -14,11 +14,11 @@ import attrs
 from sqlglot import exp
 
 from federation.model.logical import LogicalType, TableKind
+from federation.model.suggestion import suggest
 from federation.planner.draft import Relation
 from federation.planner.expand import identifier
 from federation.planner.position import position_of
 from federation.planner.qualify import metric_types, name_outputs
-from federation.planner.resolve import suggest
 from federation.planner.scopes import binder, sources_of
 
 if TYPE_CHECKING:

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from federation.model.suggestion import suggest
 from federation.planner.draft import Arm, Draft, Relation
 from federation.planner.position import position_of
 from federation.planner.virtual import SCHEMA, VIRTUAL_TABLES, literal_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from federation.model.catalog import FederationCatalog, SchemaCatalog
     from federation.model.logical import ColumnDef, TableDef
     from federation.model.position import SchemaId
 
-__all__ = ["best_copy", "chain_order", "folded", "resolve_tables", "suggest", "visible_cte"]
+__all__ = ["best_copy", "chain_order", "folded", "resolve_tables", "visible_cte"]
 
 
 def folded(identifier: exp.Expr) -> str:
     """A name as SQL compares it: lower case unless it was quoted."""
     name: str = identifier.name
     return name if identifier.args.get("quoted") else name.lower()
-
-
-def suggest(name: str, known: Iterable[str], what: str) -> str:
-    """A hint that names what is spelled like ``name``, or else everything there is."""
-    names = sorted(set(known))
-    by_lower = {n.lower(): n for n in reversed(names)}
-    close = [by_lower[n] for n in difflib.get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.6)]
-    if close:
-        return f"did you mean {', '.join(close)}?"
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"{what}: {shown or 'none'}"
 
 
 def best_copy(catalog: FederationCatalog, schema: SchemaId) -> SchemaCatalog:

@@ -12,9 +12,9 @@ from astropy.time import Time
 from lsst.sphgeom import LonLat, Region, UnitVector3d
 
 from federation.errors import QueryError
+from federation.model.suggestion import suggest
 from federation.model.timespan import Timespan
 from federation.queries import syntax
-from federation.queries.facts import choose
 from federation.queries.times import tai_ns
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _bound(node: syntax.Node, bind: Mapping[str, Any], sql: str) -> syntax.Node:
         if node.name not in bind:
             raise QueryError(
                 f"no value for :{node.name}",
-                hint=choose(node.name, bind, "bound are") if bind else f"pass bind={{'{node.name}': ...}}",
+                hint=suggest(node.name, bind, "bound are") if bind else f"pass bind={{'{node.name}': ...}}",
                 sql=sql,
                 position=node.position,
             )

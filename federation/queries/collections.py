@@ -10,7 +10,7 @@ import attrs
 
 from federation.errors import NotFoundError, UserError
 from federation.model.collection import CollectionType
-from federation.queries.facts import choose
+from federation.model.suggestion import suggest
 
 if TYPE_CHECKING:
     from federation.queries.facts import Facts
@@ -64,7 +64,7 @@ def _matching(facts: Facts, name: str) -> list[str]:
         return [name]
     if any(mark in name for mark in "*?["):
         return sorted(known for known in facts.collections if fnmatch.fnmatchcase(known, name))
-    raise NotFoundError(f"unknown collection {name!r}", hint=choose(name, facts.collections, "collections"))
+    raise NotFoundError(f"unknown collection {name!r}", hint=suggest(name, facts.collections, "collections"))
 
 
 def _expand(facts: Facts, name: str, leaves: dict[str, Leaf], above: set[str]) -> None:

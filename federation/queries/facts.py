@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,6 +9,7 @@ import attrs
 from federation.errors import NotFoundError
 from federation.model.collection import CollectionType
 from federation.model.dataset import DatasetType
+from federation.model.suggestion import suggest
 from federation.queries.sql import column, literal
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from federation.model.dimension import DimensionUniverse
     from federation.model.position import SchemaId
 
-__all__ = ["Facts", "choose", "facts_from", "facts_sql"]
+__all__ = ["Facts", "facts_from", "facts_sql"]
 
 
 @attrs.frozen(eq=False)
@@ -42,18 +42,9 @@ class Facts:
         found = self.dataset_types.get(name)
         if found is None:
             raise NotFoundError(
-                f"unknown dataset type {name!r}", hint=choose(name, self.dataset_types, "dataset types")
+                f"unknown dataset type {name!r}", hint=suggest(name, self.dataset_types, "dataset types")
             )
         return found
-
-
-def choose(name: str, known: Iterable[str], what: str) -> str:
-    """A hint that names what is spelled like ``name``, or else what there is."""
-    names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    if close:
-        return f"did you mean {', '.join(close)}?"
-    return f"{what}: " + (", ".join(names[:20]) + (", ..." if len(names) > 20 else "") or "none")
 
 
 def facts_sql(universe: DimensionUniverse, schemas: Iterable[SchemaId]) -> str:

@@ -8,7 +8,7 @@ import attrs
 
 from federation.errors import QueryError
 from federation.model.logical import LogicalType
-from federation.queries.facts import choose
+from federation.model.suggestion import suggest
 
 if TYPE_CHECKING:
     from federation.model.dataset import DatasetType
@@ -85,7 +85,7 @@ class Names:
             return self._bare(name, sql)
         raise QueryError(
             f"unknown name {first!r}",
-            hint=choose(first, [*self.universe.element_names, *types], "dimensions and dataset types"),
+            hint=suggest(first, [*self.universe.element_names, *types], "dimensions and dataset types"),
             sql=sql,
             position=name.position,
         )
@@ -105,7 +105,7 @@ class Names:
         if found is None:
             raise QueryError(
                 f"{element.name!r} has no field {field!r}",
-                hint=choose(field, _shown(element), f"{element.name} has"),
+                hint=suggest(field, _shown(element), f"{element.name} has"),
                 sql=sql,
                 position=name.position,
             )
@@ -125,7 +125,7 @@ class Names:
             )
             raise QueryError(
                 what,
-                hint=choose(field, known, f"{dataset_type.name} has"),
+                hint=suggest(field, known, f"{dataset_type.name} has"),
                 sql=sql,
                 position=name.position,
             )
@@ -165,7 +165,7 @@ class Names:
             known.update(_own_fields(_element_fields(self.universe, element), element))
         raise QueryError(
             f"unknown name {field!r}",
-            hint=choose(field, known, "there are"),
+            hint=suggest(field, known, "there are"),
             sql=sql,
             position=name.position,
         )

@@ -6,6 +6,7 @@ import math
 import uuid
 
 from federation.errors import UserError
+from federation.model.sql_text import quoted, text_literal
 from federation.model.timespan import format_tai
 
 __all__ = ["all_of", "column", "literal", "one_of", "output", "timestamp"]
@@ -17,7 +18,7 @@ def column(*parts: str) -> str:
     >>> column("visit", "id")
     '"visit"."id"'
     """
-    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+    return ".".join(quoted(part) for part in parts)
 
 
 def literal(value: object) -> str:
@@ -33,7 +34,7 @@ def literal(value: object) -> str:
             text = repr(value)
             return text if any(mark in text for mark in ".e") else f"{text}.0"
         case str() if "\0" not in value:
-            return "'" + value.replace("'", "''") + "'"
+            return text_literal(value)
         case uuid.UUID():
             return f"UUID '{value}'"
     if isinstance(value, (int, float)):

@@ -11,6 +11,7 @@ from federation.errors import UserError
 from federation.model.logical import LogicalType
 from federation.model.timespan import Timespan
 from federation.registry.butler_yaml import INT64_MAX, INT64_MIN, Located, Moment, butler_timespan
+from federation.registry.columns import is_storable_text
 
 __all__ = ["Fields", "is_of_type", "short"]
 
@@ -34,16 +35,8 @@ def is_of_type(value: Any, type_: LogicalType) -> bool:
     if type(value) not in _PYTHON_TYPES[type_]:
         return False
     if isinstance(value, str):
-        return "\0" not in value and (value.isascii() or _encodes(value))
+        return is_storable_text(value)
     return type(value) is not int or INT64_MIN <= value <= INT64_MAX
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def short(value: Any) -> str:

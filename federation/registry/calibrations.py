@@ -12,14 +12,13 @@ import sqlalchemy as sa
 
 from federation.errors import ConflictError, UserError
 from federation.model.collection import CollectionType
-from federation.model.data_id import DataId
+from federation.model.data_id import DataId, data_id_text
 from federation.model.dataset import DATASET_ID_NAMESPACE
 from federation.model.timespan import Timespan
 from federation.registry import summaries
 from federation.registry.chains import flatten
 from federation.registry.members import (
     collection_of_type,
-    data_id_text,
     find_collection,
     governor_values,
     governors_of,

@@ -15,7 +15,7 @@ from federation.model.logical import LogicalType
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Rows", "check_values", "columns_of"]
+__all__ = ["Rows", "check_values", "columns_of", "is_storable_text"]
 
 #: rows as a caller may give them; the mapping has one sequence a column
 Rows: TypeAlias = "Sequence[Mapping[str, Any]] | pa.Table | Mapping[str, Sequence[Any]]"
@@ -127,16 +127,18 @@ def _plain(value: Any, allowed: tuple[type, ...]) -> Any:
 
 def _check_texts(values: Sequence[str], what: str) -> None:
     for value in set(values):
-        if "\0" in value or not _is_unicode(value):
+        if not is_storable_text(value):
             raise UserError(
                 f"{what}={value!r} holds a character that no database keeps",
                 hint="leave out NUL characters and lone surrogates",
             )
 
 
-def _is_unicode(value: str) -> bool:
+def is_storable_text(value: str) -> bool:
+    """Whether every database keeps the text: it has neither NUL nor half of a surrogate pair."""
+    if "\0" in value:
+        return False
     try:
-        value.encode()
+        return value.isascii() or bool(value.encode())
     except UnicodeEncodeError:
         return False
-    return True

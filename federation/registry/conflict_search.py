@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from federation.model.data_id import data_id_text
 from federation.model.dataset import DatasetType
 from federation.registry.artifacts import differ
 from federation.registry.conflicts import Conflict, conflict_id, note_conflicts, read
-from federation.registry.members import data_id_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from federation.errors import UserError
 from federation.model.alternate_keys import in_place_types, resolve_alternate_keys
+from federation.model.data_id import data_id_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,4 +153,4 @@ def _check_given(
 
 
 def _text(values: Mapping[str, Sequence[Any]], number: int) -> str:
-    return "{" + ", ".join(f"{name}: {column[number]!r}" for name, column in values.items()) + "}"
+    return data_id_text(values, (column[number] for column in values.values()))

@@ -9,10 +9,11 @@ from federation.errors import NotFoundError, UnavailableError, UserError
 from federation.model.collection import CollectionType
 from federation.model.data_id import DataId
 from federation.model.dataset import DatasetRef
+from federation.model.sql_text import listed, quoted
 from federation.model.timespan import Timespan
 from federation.registry.lookup_data_ids import complete_data_id
 from federation.registry.lookup_search import Search, SearchRequest
-from federation.registry.lookup_view import LookupView, listed, mark_count, quoted, with_marks
+from federation.registry.lookup_view import LookupView, mark_count, with_marks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -110,9 +111,7 @@ class DatasetLookup:
         """
         names = (collections,) if isinstance(collections, str) else tuple(collections)
         if timespan is not None and timespan.is_empty:
-            raise UserError(
-                f"timespan {timespan} is empty", hint="for one moment, give the nanosecond after it as end"
-            )
+            raise UserError(f"timespan {timespan} is empty", hint="for one moment, give Timespan.at(moment)")
 
         def request(view: LookupView) -> SearchRequest:
             return SearchRequest(view.type_tables(dataset_type), view.leaves(names))
@@ -175,7 +174,7 @@ def _check_searchable(asked: SearchRequest, timespan: Timespan | None) -> None:
         raise UserError(
             f"{asked.type.name} is looked for in {', '.join(leaf.name for leaf in asked.leaves)}, "
             "where datasets have validity ranges, but no timespan is given",
-            hint="give timespan=Timespan(begin, end), in TAI nanoseconds",
+            hint="give timespan=Timespan(begin, end), in TAI nanoseconds; on a command line --at",
         )
 
 

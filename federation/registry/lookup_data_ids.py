@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from federation.model.alternate_keys import PYTHON_TYPES, resolve_alternate_keys
 from federation.model.data_id import DataId
-from federation.registry.lookup_view import listed, quoted
+from federation.model.sql_text import listed, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,8 +10,9 @@ import attrs
 from federation.errors import ConflictError, UserError
 from federation.model.collection import CollectionType
 from federation.model.dataset import DatasetRef
+from federation.model.sql_text import listed, quoted
 from federation.model.timespan import Timespan
-from federation.registry.lookup_view import listed, mark_count, quoted, with_marks
+from federation.registry.lookup_view import mark_count, with_marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,15 @@ __all__ = ["Search", "SearchRequest"]
 _RUNS_MAX = 50
 #: datasets named in a statement
 _IDS_MAX = 1000
+#: pairs of a dataset's schema and a member's schema in one statement
+_ARMS_MAX = 25
+_NULL = "CAST(NULL AS BIGINT)"
+_NO_SPAN = f"{_NULL}, {_NULL}"
+#: table, begin and end of what lists the datasets of a collection; those of a RUN say it themselves
+_MEMBERS = {
+    CollectionType.TAGGED: ("collection_member", _NULL, _NULL),
+    CollectionType.CALIBRATION: ("calibration", "timespan_begin", "timespan_end"),
+}
 
 
 @attrs.frozen
@@ -43,6 +53,15 @@ class _Candidate:
     id: uuid.UUID
     run: str
     implied: tuple[Any, ...]
+
+
+@attrs.frozen
+class _Match:
+    """A dataset with the data ID in a collection, there valid from ``begin`` to ``end``."""
+
+    candidate: _Candidate
+    begin: int | None
+    end: int | None
 
 
 class Search:
@@ -65,24 +84,101 @@ class Search:
 
     def first(self) -> DatasetRef | None:
         """The dataset in the first collection that has one."""
-        leaves = self._asked.leaves
-        runs = [leaf.name for leaf in leaves if leaf.type is CollectionType.RUN]
-        only_runs = len(runs) == len(leaves) and len(runs) <= _RUNS_MAX
-        candidates = self._candidates(runs if only_runs else None) if leaves else []
-        if not candidates:
+        if not self._asked.leaves:
             return None
-        members = {} if only_runs else self._memberships(candidates)
-        for leaf in leaves:
-            found = (
-                [candidate for candidate in candidates if candidate.run == leaf.name]
-                if leaf.type is CollectionType.RUN
-                else self._in_leaf(leaf, candidates, members.get(leaf.name, []))
-            )
+        arms = len(self._asked.type.levels) * len(self._view.schemas)
+        matches = self._matches() if len(self._view.groups) == 1 and arms <= _ARMS_MAX else self._compared()
+        for leaf in self._asked.leaves:
+            found = matches.get(leaf.name)
+            if found and leaf.type is CollectionType.CALIBRATION:
+                self._check_unambiguous(leaf, found)
             if found:
-                nearest = min(found, key=lambda candidate: candidate.level)
+                nearest = min((match.candidate for match in found), key=lambda candidate: candidate.level)
                 self._check_implied(nearest)
                 return DatasetRef(nearest.id, self._asked.type.name, self._data_id, nearest.run)
         return None
+
+    # -- where one statement sees all schemas -----------------------------------------------------------------
+
+    def _matches(self) -> dict[str, list[_Match]]:
+        """Matches by collection, found in one statement."""
+        view, wanted = self._view, self._asked.type
+        (group,) = view.groups
+        columns = "".join(f", t.{quoted(name)}" for name in wanted.group.implied)
+        conditions = [f"t.{quoted(name)} = ?" for name in wanted.group.required]
+        arms, values = [], []
+        for level, schema in group.members:
+            if level not in wanted.levels:
+                continue
+            for join, condition, join_values in self._arms(group):
+                where = [*([condition] if condition else []), *conditions]
+                collection, span = ("m.collection", "m.b, m.e") if join else ("t.run", _NO_SPAN)
+                arms.append(
+                    f"SELECT {level} AS level, t.dataset_id, t.run, {collection} AS found, {span}{columns} "
+                    f'FROM "{schema}"."ds_{wanted.name}" AS t{join}'
+                    + (f" WHERE {' AND '.join(where)}" if where else "")
+                )
+                values += [*join_values, *self._data_id.values_]
+        if not arms:
+            return {}
+        with view.connection(group) as raw:
+            rows = view.run(raw, with_marks(group, "r.*", " UNION ALL ".join(arms)), values)
+        found: dict[str, list[_Match]] = {}
+        for level, dataset_id, run, collection, begin, end, *implied in self._fresh(group, rows):
+            candidate = _Candidate(level, _uuid(dataset_id), run, tuple(implied))
+            found.setdefault(collection, []).append(_Match(candidate, begin, end))
+        return found
+
+    def _arms(self, group: Group) -> Iterator[tuple[str, str, list[Any]]]:
+        """(JOIN, further condition, values of both) for each table that says what is in the collections."""
+        runs = self._names(CollectionType.RUN)
+        if runs:
+            condition, values = self._view.among("t.run", runs) if len(runs) <= _RUNS_MAX else ("", [])
+            yield "", condition, values
+        for kind, (table, begin, end) in _MEMBERS.items():
+            names = self._names(kind)
+            if not names or (kind is CollectionType.CALIBRATION and self._timespan is None):
+                continue
+            condition, values = self._view.among("collection", names)
+            if kind is CollectionType.CALIBRATION and self._timespan is not None:
+                for column, sign, limit in (
+                    (begin, "<", self._timespan.end),
+                    (end, ">", self._timespan.begin),
+                ):
+                    if limit is not None:
+                        condition += f" AND ({column} IS NULL OR {column} {sign} ?)"
+                        values.append(limit)
+            for schema in group.schemas:
+                source = (
+                    f"SELECT collection, dataset_id, {begin} AS b, {end} AS e "
+                    f'FROM "{schema}".{table} WHERE {condition}'
+                )
+                if self._view.is_sqlite:
+                    yield f" JOIN ({source}) AS m ON m.dataset_id = t.dataset_id", "", values
+                else:  # OFFSET: the few datasets of the data ID first, never a scan of all that are certified
+                    source += " AND dataset_id = t.dataset_id OFFSET 0"
+                    yield f" JOIN LATERAL ({source}) AS m ON TRUE", "", values
+
+    def _names(self, kind: CollectionType) -> list[str]:
+        return [leaf.name for leaf in self._asked.leaves if leaf.type is kind]
+
+    # -- where it takes several -------------------------------------------------------------------------------
+
+    def _compared(self) -> dict[str, list[_Match]]:
+        """Matches by collection, where the schemas of members and of datasets are read apart."""
+        runs = self._names(CollectionType.RUN)
+        only_runs = len(runs) == len(self._asked.leaves) and len(runs) <= _RUNS_MAX
+        candidates = self._candidates(runs if only_runs else None)
+        found: dict[str, list[_Match]] = {}
+        by_id: dict[uuid.UUID, list[_Candidate]] = {}
+        for candidate in candidates:
+            found.setdefault(candidate.run, []).append(_Match(candidate, None, None))
+            by_id.setdefault(candidate.id, []).append(candidate)
+        if candidates and not only_runs:
+            for collection, dataset_id, begin, end in self._memberships(list(by_id)):
+                for candidate in by_id[dataset_id]:
+                    found.setdefault(collection, []).append(_Match(candidate, begin, end))
+        return found
 
     def _candidates(self, runs: list[str] | None) -> list[_Candidate]:
         """Datasets with the data ID, of these runs or of all, of every schema that declares the type."""
@@ -114,34 +210,30 @@ class Search:
             found += [_Candidate(row[0], _uuid(row[1]), row[2], row[3:]) for row in rows]
         return found
 
-    def _memberships(self, candidates: Sequence[_Candidate]) -> dict[str, Rows]:
-        """(dataset id, begin, end) of the candidates by TAGGED or CALIBRATION collection."""
+    def _memberships(self, ids: Sequence[uuid.UUID]) -> Iterator[tuple[str, uuid.UUID, Any, Any]]:
+        """(collection, dataset id, begin, end) of these datasets in TAGGED and CALIBRATION collections."""
         view = self._view
-        ids = list(dict.fromkeys(one.id for one in candidates))
-        keys = [one.bytes for one in ids] if view.is_sqlite else ids
-        tables = {
-            CollectionType.TAGGED: ("collection_member", "NULL, NULL"),
-            CollectionType.CALIBRATION: ("calibration", "timespan_begin, timespan_end"),
-        }
-        kinds = {leaf.type for leaf in self._asked.leaves if leaf.type in tables}
-        if self._timespan is None:
-            kinds.discard(CollectionType.CALIBRATION)
-        found: dict[str, Rows] = {}
-        for group in view.groups if kinds else ():
-            for start in range(0, len(keys), _IDS_MAX):
-                condition, values = view.among("dataset_id", keys[start : start + _IDS_MAX])
-                for kind in kinds:
-                    table, columns = tables[kind]
+        keys = [one.bytes for one in ids] if view.is_sqlite else list(ids)
+        for kind, (table, begin, end) in _MEMBERS.items():
+            if not self._names(kind):
+                continue
+            for group in view.groups:
+                for start in range(0, len(keys), _IDS_MAX):
+                    condition, values = view.among("dataset_id", keys[start : start + _IDS_MAX])
                     arms = " UNION ALL ".join(
-                        f'SELECT collection, dataset_id, {columns} FROM "{schema}".{table} WHERE {condition}'
+                        f"SELECT collection, dataset_id, {begin} AS b, {end} AS e "
+                        f'FROM "{schema}".{table} WHERE {condition}'
                         for schema in group.schemas
                     )
                     with view.connection(group) as raw:
                         sql = with_marks(group, "r.*", arms)
                         rows = view.run(raw, sql, [*values] * len(group.members))
-                    for collection, member, begin, end in self._fresh(group, rows):
-                        found.setdefault(collection, []).append((_uuid(member), begin, end))
-        return found
+                    for collection, member, first, last in self._fresh(group, rows):
+                        if kind is CollectionType.TAGGED or self._is_valid(first, last):
+                            yield collection, _uuid(member), first, last
+
+    def _is_valid(self, begin: int | None, end: int | None) -> bool:
+        return self._timespan is not None and Timespan(begin, end).overlaps(self._timespan)
 
     def _fresh(self, group: Group, rows: Rows) -> Iterator[tuple[Any, ...]]:
         """The rows without their marks."""
@@ -150,21 +242,16 @@ class Search:
             self.is_fresh = False
         return (row[count:] for row in rows if row[count] is not None)
 
-    def _in_leaf(self, leaf: Leaf, candidates: Sequence[_Candidate], members: Rows) -> list[_Candidate]:
-        """The candidates that a TAGGED or CALIBRATION collection has, for the timespan."""
-        if leaf.type is CollectionType.CALIBRATION:
-            if self._timespan is None:
-                return []
-            members = [row for row in members if Timespan(row[1], row[2]).overlaps(self._timespan)]
-        ids = {row[0] for row in members}
-        if len(ids) > 1 and leaf.type is CollectionType.CALIBRATION:
-            spans = sorted((str(member), str(Timespan(begin, end))) for member, begin, end in members)
+    def _check_unambiguous(self, leaf: Leaf, found: Sequence[_Match]) -> None:
+        if len({match.candidate.id for match in found}) > 1:
+            shown = sorted(
+                f"{match.candidate.id} is valid in {Timespan(match.begin, match.end)}" for match in found
+            )
             raise ConflictError(
                 f"{leaf.name}: {self._asked.type.name} {self._data_id} is ambiguous for {self._timespan}: "
-                + " and ".join(f"{member} is valid in {span}" for member, span in spans[:2]),
+                f"{shown[0]} and {shown[1]}",
                 hint="give a timespan within one validity range",
             )
-        return [candidate for candidate in candidates if candidate.id in ids]
 
     def _check_implied(self, found: _Candidate) -> None:
         for name, value in zip(self._asked.type.group.implied, found.implied, strict=True):

@@ -12,7 +12,7 @@ from federation.errors import NotFoundError
 from federation.model.collection import CollectionType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from federation.model.dimension import DimensionGroup
     from federation.registry.registry import Registry
@@ -24,9 +24,7 @@ __all__ = [
     "LookupView",
     "Rows",
     "TypeTables",
-    "listed",
     "mark_count",
-    "quoted",
     "with_marks",
 ]
 
@@ -248,13 +246,3 @@ def with_marks(group: Group, columns: str, rows: str) -> str:
 @lru_cache(maxsize=1024)
 def _for_postgres(sql: str) -> str:
     return sql.replace("?", "%s")
-
-
-def quoted(name: str) -> str:
-    """An identifier of SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def listed(names: Iterable[str]) -> str:
-    """Identifiers of SQL, separated by commas."""
-    return ", ".join(quoted(name) for name in names)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Occupant",
     "collection_of_type",
-    "data_id_text",
     "find_collection",
     "governor_values",
     "governors_of",
@@ -126,15 +125,6 @@ def _datasets_with(
 def governors_of(universe: DimensionUniverse, group: DimensionGroup) -> tuple[str, ...]:
     """The governor dimensions of a group."""
     return tuple(name for name in group.names if universe[name].governor)
-
-
-def data_id_text(required: Sequence[str], values: Sequence[Any]) -> str:
-    """A data ID for messages.
-
-    >>> data_id_text(("instrument", "detector"), ("C", 1))
-    "{instrument='C', detector=1}"
-    """
-    return "{" + ", ".join(f"{n}={v!r}" for n, v in zip(required, values, strict=True)) + "}"
 
 
 def governor_values(

@@ -21,9 +21,8 @@ from federation.model.dataset import DatasetRef, DatasetType, deterministic_id
 from federation.registry import artifacts, collections, provenance
 from federation.registry.datasets import insert_many
 from federation.registry.ingest_placing import local_of, suffix_of
-from federation.registry.object_search import FileOf, files_of
 from federation.registry.row_values import row_of
-from federation.registry.views import dataset_type_of
+from federation.registry.views import dataset_type_of, views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +32,20 @@ if TYPE_CHECKING:
     from federation.registry.registry import Registry
     from federation.registry.transaction import Transaction
 
-__all__ = ["Fetch", "OnConflict", "copy_object", "put_object", "read_object"]
+__all__ = ["Fetch", "FileOf", "OnConflict", "copy_object", "put_object", "read_object"]
+
+
+@attrs.frozen
+class FileOf:
+    """A file of a dataset, as recorded for one site."""
+
+    site: str
+    uri: str
+    size_bytes: int | None
+    checksum: str | None
+    formatter: str | None
+    present: bool
+
 
 #: the bytes of a dataset's file from another site, of which a row of the registry says that it has one
 Fetch = Callable[[FileOf], "AbstractContextManager[Iterable[bytes]]"]
@@ -68,9 +80,8 @@ def put_object(
     """
     declared = dataset_type_of(registry, dataset_type)
     chosen = _formatter(declared, formatter)
-    wanted = DataId.standardize(
-        registry.universe, registry.universe.group(declared.dimensions), typed := dict(data_id)
-    )
+    group = registry.universe.group(declared.dimensions)
+    wanted = DataId.standardize(registry.universe, group, data_id)
     if once and on_conflict == "replace":
         raise UserError(
             "a dataset whose id follows from its data ID can't be replaced", hint="put it without once"
@@ -81,7 +92,7 @@ def put_object(
         path = Path(directory) / f"object{chosen.suffixes[0] if chosen.suffixes else ''}"
         formats().write(content, path, chosen, declared.storage_class)
         row = _metadata(registry, declared, chosen, path, metadata or {})
-        new = _NewObject(ref, typed, row, path, chosen.name, tuple((identity, one, task) for one in inputs))
+        new = _NewObject(ref, data_id, row, path, chosen.name, tuple((identity, one, task) for one in inputs))
         known, replaced = _register(registry, datastore, schema, new, on_conflict)
     for uri in replaced:
         if datastore.exists(uri):
@@ -217,6 +228,18 @@ def copy_object(
     return target
 
 
+def _files_of(registry: Registry, dataset_id: uuid.UUID) -> tuple[FileOf, ...]:
+    """Files of a dataset as the schemas held here record them, one a site, this site's first."""
+    names = ("site", "uri", "size_bytes", "checksum", "formatter", "present")
+    found: dict[str, FileOf] = {}
+    for view in views(registry):
+        for row in view.rows("artifact", ("dataset_id",), [(dataset_id,)], names):
+            file = FileOf(*row)
+            if file.site not in found or (file.present and not found[file.site].present):
+                found[file.site] = file
+    return tuple(sorted(found.values(), key=lambda file: (file.site != registry.site, file.site)))
+
+
 def _place(datastore: Datastore, uri: str) -> Path | None:
     """The local path of one of this site's files; None where it is remote."""
     if "://" in uri:
@@ -231,7 +254,7 @@ def _local_file(
 ) -> Iterator[tuple[Path, FileOf]]:
     """A local path of the dataset's file; what is remote is copied first, and the copy removed at the end."""
     what = f"{ref.dataset_type} {ref.data_id} in {ref.run}"
-    files = [file for file in files_of(registry, ref.id) if file.present]
+    files = [file for file in _files_of(registry, ref.id) if file.present]
     if not files:
         raise NotFoundError(
             f"no site has a file of {what} (dataset {ref.id})", hint="it was registered without one"

@@ -26,7 +26,7 @@ from federation.registry.formats import check_writable, fixed_tables, format_of
 from federation.registry.schema_admin import finish_drop
 from federation.registry.schemas import FORMAT_VERSION, HeldSchema, meta_tables, physical_name
 from federation.registry.transaction import Transaction, select_rows
-from federation.storage import META_SCHEMA, build_tables, open_database
+from federation.storage import META_SCHEMA, build_tables, create_tables, open_database
 
 if TYPE_CHECKING:
     from federation.config import SiteConfig
@@ -77,7 +77,7 @@ class Registry:
         meta = meta_tables()
         database.create_schema(META_SCHEMA)
         with database.write(META_SCHEMA) as connection:
-            meta.info.metadata.create_all(connection)
+            create_tables(connection, meta.info.metadata)
             if not meta.read_info(connection):
                 values = {"format": str(FORMAT_VERSION), "site": site, "universe": universe.source}
                 connection.execute(meta.info.insert(), [{"key": k, "value": v} for k, v in values.items()])
@@ -179,7 +179,7 @@ class Registry:
                         sa.text("SELECT pg_advisory_xact_lock(hashtext(:n))"), {"n": held.physical}
                     )
                 tables = self.physical_tables(held.physical, self._fixed)
-                next(iter(tables.values())).metadata.create_all(connection)
+                create_tables(connection, next(iter(tables.values())).metadata)
                 create_log(connection, held.physical, owned=held.owned)
             with self.database.write(META_SCHEMA) as connection:
                 known = connection.execute(

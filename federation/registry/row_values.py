@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from federation.errors import UserError
+from federation.model.alternate_keys import in_place_types
 from federation.model.logical import LogicalType
 from federation.model.timespan import parse_tai
 from federation.registry.butler_fields import is_of_type
@@ -49,15 +50,36 @@ def _value(column: ColumnDef, value: Any, where: str) -> Any:
     return value
 
 
-def typed_data_id(universe: DimensionUniverse, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A data ID whose texts are made integers where the dimension's key is one."""
+def typed_data_id(
+    universe: DimensionUniverse, values: Mapping[str, Any], *, alternate_keys: bool = False
+) -> dict[str, Any]:
+    """A data ID whose texts are made integers where the dimension's key is one; `UserError` for another text.
+
+    With ``alternate_keys`` names of other columns of records may be in it, and a text may stay where it can be a key.
+    """
     out = dict(values)
     for name, value in values.items():
-        if isinstance(value, str) and universe[name].key_type is LogicalType.INT64:
-            try:
-                out[name] = int(value)
-            except ValueError:
-                raise UserError(
-                    f"data ID value {name}={value!r} is not an integer", hint="correct the data ID"
-                ) from None
+        type_ = _column_type(universe, name) if alternate_keys else universe[name].key_type
+        if not isinstance(value, str) or type_ is not LogicalType.INT64:
+            continue
+        try:
+            out[name] = int(value)
+        except ValueError:
+            if alternate_keys and name in universe and str in in_place_types(universe[name]):
+                continue
+            raise UserError(
+                f"data ID value {name}={value!r} is not an integer", hint="correct the data ID"
+            ) from None
     return out
+
+
+def _column_type(universe: DimensionUniverse, name: str) -> LogicalType | None:
+    """Type of a dimension's key, or of ``dimension.column`` or ``column``; None where that is not clear."""
+    if name in universe:
+        return universe[name].key_type
+    dimension, _, column = name.rpartition(".")
+    elements = [element for element in universe.elements if dimension in ("", element.name)]
+    types = {
+        field.type for e in elements for field in (*e.alternate_keys, *e.metadata) if field.name == column
+    }
+    return types.pop() if len(types) == 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -59,6 +60,7 @@ class MetaTables:
         connection.execute(self.held.insert().values(values))
 
 
+@lru_cache(maxsize=1)
 def meta_tables() -> MetaTables:
     """The registry's own tables."""
     metadata = sa.MetaData(schema=META_SCHEMA)

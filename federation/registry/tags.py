@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from federation.errors import ConflictError
 from federation.model.collection import CollectionType
+from federation.model.data_id import data_id_text
 from federation.registry import summaries
 from federation.registry.members import (
     collection_of_type,
-    data_id_text,
     governor_values,
     governors_of,
     occupants,

@@ -13,6 +13,7 @@ from federation.datastore.source import UrlSource
 from federation.errors import QueryError, UnavailableError
 from federation.model.logical import LogicalType
 from federation.model.position import Position
+from federation.model.sql_text import listed, quoted
 from federation.snapshot.lookup import Answer, RowsByIds, RowsByKeys
 
 if TYPE_CHECKING:
@@ -153,10 +154,10 @@ class FederatedSource:
             table = held.table(lookup.table)
             if table is None:
                 continue
-            names = ", ".join(_quoted(name) for name in table.stored_names)
+            names = listed(table.stored_names)
             sql = (
-                f'SELECT {names} FROM "{schema}".{_quoted(table.name)} '
-                f"WHERE {_quoted(column)} IN (SELECT value FROM param.k)"
+                f'SELECT {names} FROM "{schema}".{quoted(table.name)} '
+                f"WHERE {quoted(column)} IN (SELECT value FROM param.k)"
             )
             for start in range(0, len(values), KEYS_MAX):
                 keys = _key_array(values[start : start + KEYS_MAX], table.column(column))
@@ -230,7 +231,3 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
         column = column.cast(pa.int64())
     values: list[Any] = column.to_pylist()
     return values
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

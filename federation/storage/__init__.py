@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from federation.storage.database import META_SCHEMA, Database, database_errors
 from federation.storage.postgres import PostgresDatabase, start_embedded
 from federation.storage.sqlite import SqliteDatabase
-from federation.storage.types import build_table, build_tables, column_type
+from federation.storage.types import build_table, build_tables, column_type, create_tables
 
 if TYPE_CHECKING:
     from federation.config import SiteConfig
@@ -20,6 +20,7 @@ __all__ = [
     "build_table",
     "build_tables",
     "column_type",
+    "create_tables",
     "database_errors",
     "open_database",
     "start_embedded",

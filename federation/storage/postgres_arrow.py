@@ -18,7 +18,7 @@ _BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
 
 
 class ArrowConnection:
-    """One connection, without transactions of its own; the driver's DB-API layer would bring whole data frame libraries.
+    """One connection, in transactions that its user opens. The driver's DB-API would import data frame libraries.
 
     Raises `adbc_driver_manager.Error`; the batches of a query `OSError` or `pyarrow.ArrowException`.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from federation.model.logical import TableDef
 
-__all__ = ["build_table", "build_tables", "column_type"]
+__all__ = ["build_table", "build_tables", "column_type", "create_tables"]
 
 
 class _Uuid(sa.types.TypeDecorator[uuid.UUID]):
@@ -84,3 +84,27 @@ def build_tables(tables: Iterable[TableDef], schema: str) -> dict[str, sa.Table]
     """Physical tables of one schema, by logical name."""
     metadata = sa.MetaData()
     return {table.name: build_table(table, schema, metadata) for table in tables}
+
+
+def create_tables(connection: sa.Connection, metadata: sa.MetaData) -> None:
+    """Create those tables of one schema, with their indexes, that are not there."""
+    tables = metadata.sorted_tables
+    there = set(sa.inspect(connection).get_table_names(schema=tables[0].schema))
+    for table in tables:
+        if table.name not in there:
+            for statement in _definition(table, connection.dialect):
+                connection.exec_driver_sql(statement)
+
+
+def _definition(table: sa.Table, dialect: sa.Dialect) -> list[str]:
+    """What creates a table and its indexes; made once, as every schema of a process has the same."""
+    key = ("definition", dialect.name)
+    if key not in table.info:
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        parts: list[sa.schema.DDLElement] = [
+            sa.schema.CreateTable(table),
+            *map(sa.schema.CreateIndex, indexes),
+        ]
+        table.info[key] = [str(part.compile(dialect=dialect)) for part in parts]
+    made: list[str] = table.info[key]
+    return made

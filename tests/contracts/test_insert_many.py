@@ -165,6 +165,7 @@ def test_alternate_keys_stand_for_dimensions(stocked: Registry, key: str) -> Non
     with stocked.transaction("base") as tx:
         done = insert_many(tx, "dark", "run/a", [{"instrument": "C", key: f"d{n}"} for n in (3, 5)])
         texts = pa.table({"instrument": ["C", "C"], key: ["d3", "d5"]})
+        register(tx, Collection("run/b", CollectionType.RUN))
         again = insert_many(tx, "dark", "run/b", texts)
     for inserted in (done, again):
         assert [ref.data_id["detector"] for ref in inserted.refs()] == [3, 5]

@@ -14,18 +14,15 @@ from astropy.table import Table
 
 from federation.datastore import Datastore
 from federation.errors import ConflictError, CorruptionError, NotFoundError, UserError
-from federation.model.collection import Collection, CollectionType
 from federation.model.dataset import DatasetRef, DatasetType, deterministic_id
 from federation.model.dimension import Field
 from federation.model.logical import LogicalType
-from federation.registry import artifacts, collections
-from federation.registry.chains import redefine_chain
+from federation.registry import artifacts
 from federation.registry.dataset_types import declare
 from federation.registry.dimensions import insert_records
-from federation.registry.object_search import find_ref, ref_of
+from federation.registry.lookup import DatasetLookup
 from federation.registry.objects import copy_object, put_object, read_object
 from federation.registry.registry import Registry
-from federation.registry.tags import tag
 
 SITE = "base"
 ONE = {"instrument": "C", "detector": 1}
@@ -111,8 +108,8 @@ def test_one_run_has_one_dataset_for_a_data_id(stocked: Registry, store: Datasto
     new = put(stocked, store, {"a": 2}, "settings", on_conflict="replace")
     assert read_object(stocked, store, new) == {"a": 2}
     assert len(files(store)) == 1
-    with pytest.raises(NotFoundError, match=f"dataset {old.id} is not known"):
-        ref_of(stocked, old.id)
+    lookup = DatasetLookup(stocked)
+    assert (lookup.get_dataset(old.id), lookup.get_dataset(new.id)) == (None, new)
 
 
 def test_an_orphan_of_the_same_name_is_overwritten(stocked: Registry, store: Datastore) -> None:
@@ -128,30 +125,6 @@ def test_an_orphan_of_the_same_name_is_overwritten(stocked: Registry, store: Dat
     assert read_object(stocked, store, again) == {"a": 2}
     with pytest.raises(UserError, match="can't be replaced"):
         put(stocked, store, {"a": 3}, "settings", once=True, on_conflict="replace")
-
-
-def test_a_dataset_is_found_in_collections_in_order(stocked: Registry, store: Datastore) -> None:
-    first = put(stocked, store, {"n": 1}, "settings", run="r1")
-    second = put(stocked, store, {"n": 2}, "settings", run="r2")
-    with stocked.transaction(SITE) as tx:
-        collections.register(tx, Collection("best", CollectionType.TAGGED))
-        collections.register(tx, Collection("all", CollectionType.CHAINED))
-        collections.register(tx, Collection("calib", CollectionType.CALIBRATION))
-        tag(tx, "best", [second.id])
-        redefine_chain(tx, "all", ["best", "r1"])
-    assert find_ref(stocked, "settings", ONE, ["r1", "r2"]) == first
-    assert (
-        find_ref(stocked, "settings", ONE, ["best"]) == find_ref(stocked, "settings", ONE, ["all"]) == second
-    )
-    assert ref_of(stocked, first.id) == first
-    with pytest.raises(NotFoundError, match="no collection 'r3'"):
-        find_ref(stocked, "settings", ONE, ["r3"])
-    with pytest.raises(NotFoundError, match=r"no sources .* in r1, r2 at base"):
-        find_ref(stocked, "sources", ONE, ["r1", "r2"])
-    with pytest.raises(UserError, match="CALIBRATION"):
-        find_ref(stocked, "settings", ONE, ["calib"])
-    with pytest.raises(NotFoundError, match="is not known at base"):
-        ref_of(stocked, uuid.UUID(int=1))
 
 
 def test_a_dataset_without_its_file_says_where_it_is(

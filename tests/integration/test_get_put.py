@@ -19,9 +19,12 @@ from astropy.table import Table
 
 import federation
 from federation.cli.main import main
+from federation.collection_verbs import certify_datasets, create_collection
 from federation.config import find_site
 from federation.errors import ConflictError, NotFoundError, UnavailableError, UsageError
+from federation.model.collection import CollectionType
 from federation.model.dataset import deterministic_id
+from federation.model.timespan import Timespan, parse_tai
 from federation.services.site_server import SiteServer
 
 TYPES = """
@@ -33,6 +36,7 @@ metadata = [{ name = "nx", type = "int" }, { name = "lamp", type = "string", hea
 [dataset_type.sources]
 dimensions = ["detector"]
 storage_class = "ArrowAstropy"
+is_calibration = true
 metadata = [{ name = "nrows", type = "int" }]
 """
 ONE = {"instrument": "C", "detector": 1}
@@ -126,6 +130,60 @@ def test_what_is_put_is_got_and_queried(sites: Path) -> None:
         federation.put(table, "sources", ONE, run="mine", **where)
     with pytest.raises(UsageError, match="needs a data ID"):
         federation.get("sources", **where)
+
+
+def test_a_dataset_is_found_by_what_determines_it(
+    sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = {"site": "summit", "sites": sites}
+    hdus = federation.get("flat", {"detector": 1}, collections=["flats"], **where)  # of the only instrument
+    assert hdus[0].header["LAMPNAME"] == "quartz"
+    with pytest.raises(NotFoundError, match=r"no sources {instrument='C', detector=1} in flats at summit"):
+        federation.get("sources", ONE, collections="flats", **where)
+    with pytest.raises(NotFoundError, match="no collection 'nosuch' at summit"):
+        federation.get("flat", ONE, collections="nosuch", **where)
+    command = [
+        "get",
+        "flat",
+        "detector=one",
+        "--collection",
+        "flats",
+        "--sites",
+        str(sites),
+        "--site",
+        "summit",
+    ]
+    assert main(command) == 3
+    assert "no detector has full_name 'one'" in capsys.readouterr().err
+
+
+def test_a_calibration_is_got_for_a_moment(
+    sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = {"site": "summit", "sites": sites}
+    tables = [Table({"id": [number]}) for number in (1, 2)]
+    noon = parse_tai("2026-01-01 12:00:00")
+    for table, run, span in zip(
+        tables, ("old", "new"), (Timespan(None, noon), Timespan(noon, None)), strict=True
+    ):
+        ref = federation.put(table, "sources", ONE, run=run, **where)
+        if run == "old":
+            create_collection("valid", CollectionType.CALIBRATION, **where)
+        certify_datasets("valid", span, [ref.id], **where)
+    for moment, number in ((noon - 1, 1), (noon, 2)):
+        found = federation.get("sources", ONE, collections="valid", timespan=Timespan.at(moment), **where)
+        assert found["id"].tolist() == [number]
+    with pytest.raises(ConflictError, match="ambiguous"):
+        federation.get("sources", ONE, collections="valid", timespan=Timespan(0, noon + 1), **where)
+    command = ["get", "sources", "instrument=C", "detector=1", "--collection", "valid", "--sites", str(sites)]
+    command += ["--site", "summit", "-o", str(tmp_path / "got.parq")]
+    assert main([*command, "--at", "2026-01-01 12:00:00"]) == 0
+    assert capsys.readouterr().out.startswith("sources instrument='C', detector=1 of new: ")
+    assert Table.read(tmp_path / "got.parq", format="parquet")["id"].tolist() == [2]
+    assert main(command) == 3
+    assert "no timespan is given" in capsys.readouterr().err
+    assert main([*command, "--at", "noon"]) == 3
+    assert "'noon' is not a TAI timestamp" in capsys.readouterr().err
 
 
 def test_a_file_that_only_another_site_has_is_named_or_fetched(sites: Path) -> None:

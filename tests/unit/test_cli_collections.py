@@ -124,7 +124,7 @@ def test_datasets_are_chosen_by_type_statement_and_id(sites: Path, run: Run, tmp
     ("arguments", "code", "message"),
     [
         (["tag", "good"], 2, "no datasets are chosen"),
-        (["tag", "good", "--id", "7"], 2, "not a UUID"),
+        (["tag", "good", "--id", "7"], 2, "'7' is not a dataset id"),
         (["tag", "good", "--id", "7", "--ids", "f"], 2, "--id and --ids contradict each other"),
         (
             ["tag", "nowhere", "--dataset-type", "bias", "--where", "run = 'old'"],

@@ -32,7 +32,7 @@ def test_has_its_keys_in_canonical_order_however_it_was_written() -> None:
     assert data_id == raw()
     assert hash(data_id) == hash(raw())
     assert {data_id: 1}[raw()] == 1
-    assert str(data_id) == "{instrument: 'LSSTCam', detector: 94, exposure: 7}"
+    assert str(data_id) == "{instrument='LSSTCam', detector=94, exposure=7}"
 
 
 def test_keys_are_shared_between_the_data_ids_of_a_group() -> None:
