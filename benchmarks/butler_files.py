@@ -21,9 +21,9 @@ from lsst.daf.butler import DatasetType as ButlerDatasetType
 
 from federation.model.dimension import DimensionUniverse
 from federation.model.position import SchemaId
-from federation.registry.butler_format import read_export
-from federation.registry.butler_import import import_export
-from federation.registry.butler_write import write_export
+from federation.registry.butler.importing import import_export
+from federation.registry.butler.reading import read_export
+from federation.registry.butler.writing import write_export
 from federation.registry.registry import Registry
 from federation.storage import SqliteDatabase
 

@@ -17,11 +17,11 @@ from federation.config import Address, PeerConfig, SiteConfig, find_site, load_f
 from federation.datastore import Datastore
 from federation.errors import NotFoundError, UnavailableError, UsageError, UserError
 from federation.model.position import SchemaId
-from federation.registry.dataset_type_file import load_dataset_types
 from federation.registry.dataset_types import declare as declare_type
-from federation.registry.header_config import load_header_rules, shipped_header_rules
-from federation.registry.header_translation import HeaderTranslator
-from federation.registry.ingest import (
+from federation.registry.files.dataset_type_file import load_dataset_types
+from federation.registry.files.header_config import load_header_rules, shipped_header_rules
+from federation.registry.files.header_translation import HeaderTranslator
+from federation.registry.files.ingest import (
     FileToIngest,
     HeaderMapping,
     IngestReport,

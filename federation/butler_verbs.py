@@ -13,11 +13,11 @@ from federation.errors import UsageError
 from federation.execution.coordinator import Coordinator
 from federation.execution.local_site import LocalSite
 from federation.model.position import SchemaId
-from federation.registry.butler_format import merge_exports, read_export, select
-from federation.registry.butler_import import ImportReport, import_export
-from federation.registry.butler_write import ExportReport, write_export
-from federation.registry.butler_write_choice import matching_types
-from federation.registry.butler_write_source import ExportSource
+from federation.registry.butler.importing import ImportReport, import_export
+from federation.registry.butler.reading import merge_exports, read_export, select
+from federation.registry.butler.write_choice import matching_types
+from federation.registry.butler.write_source import ExportSource
+from federation.registry.butler.writing import ExportReport, write_export
 from federation.registry.catalog import CatalogSource
 from federation.registry.registry import Registry
 from federation.snapshot_choice import read_ids
@@ -25,8 +25,8 @@ from federation.snapshot_choice import read_ids
 if TYPE_CHECKING:
     from federation.config.settings import QueryConfig
     from federation.model.catalog import SiteCatalog
-    from federation.registry.butler_export import ButlerExport
-    from federation.registry.butler_write_files import TransferMode
+    from federation.registry.butler.content import ButlerExport
+    from federation.registry.butler.write_files import TransferMode
 
 __all__ = ["export_butler", "import_butler", "read_butler"]
 

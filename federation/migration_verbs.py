@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from federation.config import find_site
-from federation.registry.migration import MigrationReport, migrate
+from federation.registry.migrating.migration import MigrationReport, migrate
 from federation.services.server_lock import ServerLock
 from federation.storage import open_database
 

@@ -13,8 +13,8 @@ from federation.datastore import Datastore
 from federation.errors import NotFoundError, UnavailableError, UsageError
 from federation.model.data_id import data_id_text
 from federation.model.dataset import DatasetRef
+from federation.registry.files.objects import Fetch, FileOf, OnConflict, copy_object, put_object, read_object
 from federation.registry.lookup import DatasetLookup
-from federation.registry.objects import Fetch, FileOf, OnConflict, copy_object, put_object, read_object
 from federation.registry.registry import Registry
 from federation.registry.row_values import typed_data_id
 from federation.wire.client import SiteClient

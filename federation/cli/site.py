@@ -17,7 +17,7 @@ from federation.errors import UsageError
 
 if TYPE_CHECKING:
     from federation.config import SiteConfig
-    from federation.registry.butler_export import ButlerExport
+    from federation.registry.butler.content import ButlerExport
     from federation.session import SiteReport
 
 __all__ = ["app"]

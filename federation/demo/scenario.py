@@ -18,7 +18,7 @@ from federation.model.dimension import Field
 from federation.model.logical import LogicalType
 from federation.model.timespan import Timespan, parse_tai
 from federation.registry import collections, dataset_types, dimensions
-from federation.registry.ingest import FileToIngest, ingest_files
+from federation.registry.files.ingest import FileToIngest, ingest_files
 from federation.registry.registry import Registry
 
 if TYPE_CHECKING:

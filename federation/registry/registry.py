@@ -22,7 +22,7 @@ from federation.model.dimension import DimensionUniverse
 from federation.model.logical import dataset_type_table
 from federation.model.position import Position, SchemaId
 from federation.model.user_table import UserTable
-from federation.registry.formats import check_writable, fixed_tables, format_of
+from federation.registry.migrating.formats import check_writable, fixed_tables, format_of
 from federation.registry.schema_admin import finish_drop
 from federation.registry.schemas import FORMAT_VERSION, HeldSchema, meta_tables, physical_name
 from federation.registry.transaction import Transaction, select_rows

@@ -10,7 +10,7 @@ from federation.errors import UserError
 from federation.model.alternate_keys import in_place_types
 from federation.model.logical import LogicalType
 from federation.model.timespan import parse_tai
-from federation.registry.butler_fields import is_of_type
+from federation.registry.butler.fields import is_of_type
 
 if TYPE_CHECKING:
     from federation.model.dimension import DimensionUniverse

@@ -21,10 +21,10 @@ from federation.model.logical import LogicalType
 from federation.model.position import SchemaId
 from federation.model.timespan import Timespan
 from federation.registry import collections, dataset_types, dimensions
-from federation.registry.butler_export import ButlerExport
-from federation.registry.butler_format import merge_exports, read_export
-from federation.registry.butler_import import import_export
-from federation.registry.butler_write import ExportReport, write_export
+from federation.registry.butler.content import ButlerExport
+from federation.registry.butler.importing import import_export
+from federation.registry.butler.reading import merge_exports, read_export
+from federation.registry.butler.writing import ExportReport, write_export
 from federation.registry.datasets import NewDataset, insert_datasets
 from federation.registry.registry import Registry
 from federation.storage import SqliteDatabase

@@ -16,9 +16,9 @@ from federation.model.dataset import DatasetType
 from federation.model.dimension import DimensionUniverse, Field
 from federation.model.logical import LogicalType
 from federation.registry import collections, dataset_types
-from federation.registry.butler_export import ButlerExport
-from federation.registry.butler_format import merge_exports, read_export, select
-from federation.registry.butler_import import import_export
+from federation.registry.butler.content import ButlerExport
+from federation.registry.butler.importing import import_export
+from federation.registry.butler.reading import merge_exports, read_export, select
 from federation.registry.registry import Registry
 
 UNIVERSE = DimensionUniverse.default()

@@ -16,7 +16,7 @@ from federation.model.dimension import Field
 from federation.model.logical import LogicalType
 from federation.registry.dataset_types import declare
 from federation.registry.dimensions import insert_records
-from federation.registry.ingest import (
+from federation.registry.files.ingest import (
     FileToIngest,
     IngestReport,
     Mode,

@@ -17,13 +17,13 @@ from federation.model.dimension import DimensionUniverse, Field
 from federation.model.logical import LogicalType
 from federation.model.timespan import format_tai
 from federation.registry.conflicts import list_open
-from federation.registry.dataset_type_file import load_dataset_types
 from federation.registry.dataset_types import declare
 from federation.registry.dimensions import insert_records
-from federation.registry.file_data_ids import FileToIngest, read_data_id
-from federation.registry.header_config import load_header_rules, shipped_header_rules
-from federation.registry.header_translation import HeaderTranslator
-from federation.registry.ingest import IngestReport, ingest_files
+from federation.registry.files.dataset_type_file import load_dataset_types
+from federation.registry.files.file_data_ids import FileToIngest, read_data_id
+from federation.registry.files.header_config import load_header_rules, shipped_header_rules
+from federation.registry.files.header_translation import HeaderTranslator
+from federation.registry.files.ingest import IngestReport, ingest_files
 from federation.registry.registry import Registry
 
 SITE = "base"

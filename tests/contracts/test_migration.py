@@ -25,9 +25,9 @@ from federation.model.collection import Collection, CollectionType
 from federation.model.position import SchemaId
 from federation.registry import collections, conflicts, grants, summaries, user_tables
 from federation.registry.catalog import CatalogSource
-from federation.registry.formats import ADDED_TABLES
-from federation.registry.migration import migrate
-from federation.registry.migration_layout import LayoutChange, align_tables
+from federation.registry.migrating.formats import ADDED_TABLES
+from federation.registry.migrating.layout import LayoutChange, align_tables
+from federation.registry.migrating.migration import migrate
 from federation.registry.registry import Registry
 from federation.replication.follower import Follower
 from federation.replication.verify import verify

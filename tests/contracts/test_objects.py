@@ -20,8 +20,8 @@ from federation.model.logical import LogicalType
 from federation.registry import artifacts
 from federation.registry.dataset_types import declare
 from federation.registry.dimensions import insert_records
+from federation.registry.files.objects import copy_object, put_object, read_object
 from federation.registry.lookup import DatasetLookup
-from federation.registry.objects import copy_object, put_object, read_object
 from federation.registry.registry import Registry
 
 SITE = "base"

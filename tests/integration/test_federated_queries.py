@@ -18,9 +18,9 @@ from federation.execution.local_site import LocalSite
 from federation.model.dimension import DimensionUniverse
 from federation.model.logical import LogicalType, TableDef, dataset_type_table, dimension_tables
 from federation.model.system_tables import system_tables
-from federation.registry.butler_export import ButlerExport
-from federation.registry.butler_format import merge_exports, read_export, select
-from federation.registry.butler_import import import_export
+from federation.registry.butler.content import ButlerExport
+from federation.registry.butler.importing import import_export
+from federation.registry.butler.reading import merge_exports, read_export, select
 from federation.registry.registry import Registry
 from federation.storage import PostgresDatabase, SqliteDatabase
 

@@ -21,8 +21,8 @@ from federation.model.dimension import DimensionUniverse
 from federation.model.logical import LogicalType, dimension_tables
 from federation.model.region import decode_region
 from federation.model.timespan import Timespan, parse_tai
-from federation.registry.butler_fields import is_of_type
-from federation.registry.butler_format import (
+from federation.registry.butler.fields import is_of_type
+from federation.registry.butler.reading import (
     ButlerExport,
     ExportedDataset,
     ValidityRange,
@@ -31,7 +31,7 @@ from federation.registry.butler_format import (
     read_export,
     select,
 )
-from federation.registry.butler_universe import STEPS
+from federation.registry.butler.universes import STEPS
 
 UNIVERSE = DimensionUniverse.default()
 REPOSITORY = Path(__file__).resolve().parents[2]

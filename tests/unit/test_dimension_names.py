@@ -17,7 +17,7 @@ UNIVERSE = DimensionUniverse.default()
 OTHER_MEANINGS = {"group"}
 NAMES = {element.name for element in UNIVERSE.elements} - OTHER_MEANINGS
 #: what is about one universe: its demonstration, and the exchange with the software that shares it
-ABOUT_THE_SURVEY = ("demo/", "registry/butler_")
+ABOUT_THE_SURVEY = ("demo/", "registry/butler/")
 
 
 def modules() -> Iterator[Path]:

@@ -20,7 +20,7 @@ from federation.model.data_id import DataId
 from federation.model.dataset import DatasetRef, DatasetType, deterministic_id
 from federation.registry import artifacts, collections, provenance
 from federation.registry.datasets import insert_many
-from federation.registry.ingest_placing import local_of, suffix_of
+from federation.registry.files.placing import local_of, suffix_of
 from federation.registry.row_values import row_of
 from federation.registry.views import dataset_type_of, views
 

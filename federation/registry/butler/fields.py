@@ -10,7 +10,7 @@ import attrs
 from federation.errors import UserError
 from federation.model.logical import LogicalType
 from federation.model.timespan import Timespan
-from federation.registry.butler_yaml import INT64_MAX, INT64_MIN, Located, Moment, butler_timespan
+from federation.registry.butler.yaml_text import INT64_MAX, INT64_MIN, Located, Moment, butler_timespan
 from federation.registry.columns import is_storable_text
 
 __all__ = ["Fields", "is_of_type", "short"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from federation.model.timespan import format_tai
-from federation.registry.butler_yaml import Located, Moment
+from federation.registry.butler.yaml_text import Located, Moment
 
 if TYPE_CHECKING:
     from federation.model.dimension import DimensionUniverse

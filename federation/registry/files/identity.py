@@ -13,12 +13,12 @@ from federation.formatters import formats
 from federation.model.data_id import DataId
 from federation.model.dataset import DatasetType, deterministic_id
 from federation.model.position import SchemaId
-from federation.registry.ingest_placing import local_of
+from federation.registry.files.placing import local_of
 from federation.registry.transaction import select_rows
 
 if TYPE_CHECKING:
     from federation.formatters import Formatter
-    from federation.registry.file_data_ids import FileToIngest
+    from federation.registry.files.file_data_ids import FileToIngest
     from federation.registry.registry import Registry
     from federation.registry.schemas import HeldSchema
 

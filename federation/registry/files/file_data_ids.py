@@ -17,7 +17,7 @@ from federation.errors import ConfigError, NotFoundError, UserError
 from federation.formatters.fits_structure import FITS_SUFFIXES
 
 if TYPE_CHECKING:
-    from federation.registry.header_translation import HeaderTranslator
+    from federation.registry.files.header_translation import HeaderTranslator
 
 __all__ = ["FileToIngest", "HeaderMapping", "load_header_mapping", "read_data_id"]
 

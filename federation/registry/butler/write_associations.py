@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from federation.errors import NotFoundError, UserError
 from federation.model.collection import CollectionType
 from federation.model.timespan import Timespan
-from federation.registry.butler_write_choice import collection_of_row
-from federation.registry.butler_write_text import associations_entry
+from federation.registry.butler.write_choice import collection_of_row
+from federation.registry.butler.write_text import associations_entry
 
 if TYPE_CHECKING:
     import uuid
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from federation.model.collection import Collection
-    from federation.registry.butler_write_choice import Choice
-    from federation.registry.butler_write_source import ExportSource
+    from federation.registry.butler.write_choice import Choice
+    from federation.registry.butler.write_source import ExportSource
     from federation.registry.schemas import HeldSchema
 
 __all__ = ["Associations"]

@@ -12,12 +12,12 @@ from federation.datastore.durable import partial_file
 from federation.errors import ConflictError, NotFoundError, UserError
 from federation.model.collection import CollectionType
 from federation.model.logical import LogicalType
-from federation.registry.butler_write_associations import Associations
-from federation.registry.butler_write_choice import choose, without_place
-from federation.registry.butler_write_files import ExportFiles, TransferMode, butler_formatter
-from federation.registry.butler_write_records import RecordSpool
-from federation.registry.butler_write_source import ExportSource
-from federation.registry.butler_write_text import (
+from federation.registry.butler.write_associations import Associations
+from federation.registry.butler.write_choice import choose, without_place
+from federation.registry.butler.write_files import ExportFiles, TransferMode, butler_formatter
+from federation.registry.butler.write_records import RecordSpool
+from federation.registry.butler.write_source import ExportSource
+from federation.registry.butler.write_text import (
     collection_entry,
     dataset_record,
     dataset_type_entry,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from federation.model.collection import Collection
     from federation.model.dataset import DatasetType
     from federation.model.position import SchemaId
-    from federation.registry.butler_write_choice import Choice
-    from federation.registry.butler_write_source import FileRow
+    from federation.registry.butler.write_choice import Choice
+    from federation.registry.butler.write_source import FileRow
     from federation.registry.registry import Registry
     from federation.registry.schemas import HeldSchema
 

@@ -11,14 +11,14 @@ from federation.errors import NotFoundError, UserError
 from federation.model.collection import Collection, CollectionType
 from federation.model.dimension import DimensionUniverse
 from federation.model.timespan import Timespan
-from federation.registry.butler_universe import NAMESPACE
+from federation.registry.butler.universes import NAMESPACE
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from federation.registry.butler_write_source import ExportSource
+    from federation.registry.butler.write_source import ExportSource
     from federation.registry.schemas import HeldSchema
 
 __all__ = ["Choice", "choose", "collection_of_row", "matching_types", "without_place"]

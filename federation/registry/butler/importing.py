@@ -17,12 +17,12 @@ from federation.model.collection import Collection, CollectionType
 from federation.model.dataset import DatasetType
 from federation.model.timespan import Timespan
 from federation.registry import artifacts, collections, dataset_types, dimensions
-from federation.registry.butler_export import combine_collections
-from federation.registry.butler_format import collector_paused
+from federation.registry.butler.content import combine_collections
+from federation.registry.butler.reading import collector_paused
 from federation.registry.datasets import insert_many
 
 if TYPE_CHECKING:
-    from federation.registry.butler_export import ButlerExport, ExportedDataset
+    from federation.registry.butler.content import ButlerExport, ExportedDataset
     from federation.registry.registry import Registry
     from federation.registry.transaction import Transaction
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from federation.registry.butler_write_source import FileRow
+    from federation.registry.butler.write_source import FileRow
 
 __all__ = ["ExportFiles", "TransferMode", "butler_formatter"]
 

@@ -18,9 +18,9 @@ from federation.errors import NotFoundError
 from federation.killpoints import killpoint
 from federation.model.dimension import DimensionUniverse
 from federation.registry import summaries
-from federation.registry.formats import fixed_tables, format_of
-from federation.registry.migration_backup import back_up
-from federation.registry.migration_layout import LayoutChange, align_tables
+from federation.registry.migrating.backup import back_up
+from federation.registry.migrating.formats import fixed_tables, format_of
+from federation.registry.migrating.layout import LayoutChange, align_tables
 from federation.registry.registry import Registry
 from federation.registry.schemas import FORMAT_VERSION, meta_tables
 from federation.storage import META_SCHEMA

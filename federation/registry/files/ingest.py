@@ -21,9 +21,14 @@ from federation.model.system_tables import system_tables
 from federation.registry import artifacts, collections, dimensions, provenance
 from federation.registry.conflicts import note_conflict
 from federation.registry.datasets import insert_many
-from federation.registry.file_data_ids import FileToIngest, HeaderMapping, load_header_mapping, read_data_id
-from federation.registry.ingest_identity import Item, identify
-from federation.registry.ingest_placing import (
+from federation.registry.files.file_data_ids import (
+    FileToIngest,
+    HeaderMapping,
+    load_header_mapping,
+    read_data_id,
+)
+from federation.registry.files.identity import Item, identify
+from federation.registry.files.placing import (
     Mode,
     content_of,
     place,

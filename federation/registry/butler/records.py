@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from federation.errors import ConflictError
 from federation.model.logical import LogicalType, dimension_tables
 from federation.model.timespan import Timespan
-from federation.registry.butler_export import combine_records
-from federation.registry.butler_fields import Fields, is_of_type, short
-from federation.registry.butler_yaml import Located, RegionBytes
+from federation.registry.butler.content import combine_records
+from federation.registry.butler.fields import Fields, is_of_type, short
+from federation.registry.butler.yaml_text import Located, RegionBytes
 
 if TYPE_CHECKING:
     from federation.model.dimension import DimensionUniverse

@@ -12,12 +12,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from federation.errors import NotFoundError, UserError
 from federation.model.logical import dimension_tables
-from federation.registry.butler_write_text import record_writer
+from federation.registry.butler.write_text import record_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from federation.registry.butler_write_source import ExportSource
+    from federation.registry.butler.write_source import ExportSource
 
 __all__ = ["RecordSpool"]
 

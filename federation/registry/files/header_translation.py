@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from federation.model.dimension import DimensionUniverse
     from federation.model.logical import ColumnDef
-    from federation.registry.header_config import HeaderRules, Rule
+    from federation.registry.files.header_config import HeaderRules, Rule
 
 __all__ = ["HeaderTranslator"]
 

@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from federation.errors import UserError
-from federation.registry.butler_entries import EntryReader
-from federation.registry.butler_export import (
+from federation.registry.butler.content import (
     ButlerExport,
     ExportedDataset,
     ValidityRange,
     merge_exports,
     select,
 )
-from federation.registry.butler_universe import NAMESPACE, Migration
-from federation.registry.butler_yaml import Located, load_yaml
+from federation.registry.butler.entries import EntryReader
+from federation.registry.butler.universes import NAMESPACE, Migration
+from federation.registry.butler.yaml_text import Located, load_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path

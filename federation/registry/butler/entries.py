@@ -11,19 +11,19 @@ from federation.model.collection import Collection, CollectionType
 from federation.model.dataset import DatasetType
 from federation.model.logical import LogicalType
 from federation.model.timespan import Timespan
-from federation.registry.butler_export import (
+from federation.registry.butler.content import (
     ButlerExport,
     ExportedDataset,
     ValidityRange,
     combine_collections,
 )
-from federation.registry.butler_fields import Fields, is_of_type, short
-from federation.registry.butler_records import RecordReader
-from federation.registry.butler_yaml import Located
+from federation.registry.butler.fields import Fields, is_of_type, short
+from federation.registry.butler.records import RecordReader
+from federation.registry.butler.yaml_text import Located
 
 if TYPE_CHECKING:
     from federation.model.dimension import DimensionGroup, DimensionUniverse
-    from federation.registry.butler_universe import Migration
+    from federation.registry.butler.universes import Migration
 
 __all__ = ["EntryReader"]
 

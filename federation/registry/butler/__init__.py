@@ -1,0 +1,1 @@
+"""Registry exports of the Rubin Data Butler: reading, importing and writing them."""

@@ -1,0 +1,1 @@
+"""Registries of older formats: how they are read, and brought to this one."""
