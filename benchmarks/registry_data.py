@@ -16,9 +16,8 @@ FIRST_VISIT = 1000
 DAYS = 28
 #: runs of the chain; each holds a fifth of the data IDs, and shares three quarters of them with the next one
 CHAIN_RUNS = 5
-#: validity ranges of the calibration collection, end to end in time
-CALIBRATION_RANGES = 50
-TRACTS = 100
+#: below so many datasets there are fewer calibrations and tracts too
+SMALL = 10_000
 PATCHES = 100
 #: the spatial join is of the visits and tracts below these
 SPATIAL_VISIT_END = FIRST_VISIT + 60
@@ -30,6 +29,8 @@ CADENCE = 40 * SECOND
 EXPOSURE = 30 * SECOND
 
 Record = dict[str, Any]
+#: written before what is measured, so that neither side imports or connects while the clock runs
+WARM_UP: list[Record] = [{"instrument": INSTRUMENT, "id": 20260101}]
 #: what `timespan` of a record holds: begin and end in TAI nanoseconds
 Span = tuple[int, int]
 
@@ -136,28 +137,34 @@ def as_uuid(value: uuid.UUID | bytes) -> uuid.UUID:
     return value if isinstance(value, uuid.UUID) else uuid.UUID(bytes=value)
 
 
+def calibration_ranges(n: int) -> int:
+    """Validity ranges of the calibration collection, end to end in time."""
+    return 50 if n >= SMALL else 10
+
+
 def calibration_spans(n: int) -> list[Span]:
     """Validity ranges that cover the visits of ``n``, a whole number of visits each."""
-    step = CADENCE * -(-visit_count(n) // CALIBRATION_RANGES)
-    return [(BEGIN + k * step, BEGIN + (k + 1) * step) for k in range(CALIBRATION_RANGES)]
+    step = CADENCE * -(-visit_count(n) // calibration_ranges(n))
+    return [(BEGIN + k * step, BEGIN + (k + 1) * step) for k in range(calibration_ranges(n))]
 
 
-def sky_records() -> Iterator[tuple[str, list[Record]]]:
-    """A sky map of 100 tracts of 100 patches over a part of the field."""
+def sky_records(n: int) -> Iterator[tuple[str, list[Record]]]:
+    """A sky map of 100 tracts (with few datasets, 20) of 100 patches over a part of the field."""
+    tract_count = 100 if n >= SMALL else SPATIAL_TRACT_END
     yield (
         "skymap",
         [
             {
                 "name": SKYMAP,
                 "hash": bytes(20),
-                "tract_max": TRACTS,
+                "tract_max": tract_count,
                 "patch_nx_max": 10,
                 "patch_ny_max": 10,
             }
         ],
     )
     tracts, patches = [], []
-    for tract in range(TRACTS):
+    for tract in range(tract_count):
         lon, lat = 20 + 1.5 * (tract % 10), -20 + 1.5 * (tract // 10)
         tracts.append({"skymap": SKYMAP, "id": tract, "region": square(lon, lat, 1.5)})
         for patch in range(PATCHES):

@@ -79,7 +79,7 @@ def fill_base(place: str, n: int) -> None:
             dataset_types.declare(tx, DatasetType("src", ("visit", "detector"), "Catalog"))
             dataset_types.declare(tx, DatasetType("bias", ("detector",), "Exposure", is_calibration=True))
             runs = ["run0", *(f"user/r{k}" for k in range(data.CHAIN_RUNS))]
-            for run in (*runs, *(f"biasrun/{k}" for k in range(data.CALIBRATION_RANGES))):
+            for run in (*runs, *(f"biasrun/{k}" for k in range(data.calibration_ranges(n)))):
                 collections.register(tx, Collection(run, CollectionType.RUN))
             children = tuple(runs[1:])
             collections.register(tx, Collection("user/chain", CollectionType.CHAINED, children=children))
@@ -96,7 +96,7 @@ def fill_rest(place: str, n: int) -> None:
             ids = insert_datasets(registry, "bias", f"biasrun/{k}", detectors)
             with registry.transaction(SITE) as tx:
                 collections.certify(tx, "calib", Timespan(begin, end), ids)
-        for element, records in data.sky_records():
+        for element, records in data.sky_records(n):
             insert_records(registry, element, records)
 
 
@@ -106,6 +106,7 @@ def fill_rest(place: str, n: int) -> None:
 def visits(place: str, n: int) -> Figures:
     records = data.visits(data.visit_count(n))
     with open_registry(place) as registry:
+        insert_records(registry, "day_obs", data.WARM_UP)
         began = time.perf_counter()
         insert_records(registry, "visit", records)
         return {"visit": time.perf_counter() - began}
@@ -114,6 +115,7 @@ def visits(place: str, n: int) -> Figures:
 def regions(place: str, n: int) -> Figures:
     records = data.visit_detector_regions(n)
     with open_registry(place) as registry:
+        insert_records(registry, "day_obs", data.WARM_UP)
         began = time.perf_counter()
         insert_records(registry, "visit_detector_region", records)
         return {"visit_detector_region": time.perf_counter() - began}

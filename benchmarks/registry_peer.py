@@ -64,7 +64,7 @@ def fill_base(place: str, n: int) -> None:
             )
         )
     runs = ["run0", *(f"user/r{k}" for k in range(data.CHAIN_RUNS))]
-    for run in (*runs, *(f"biasrun/{k}" for k in range(data.CALIBRATION_RANGES))):
+    for run in (*runs, *(f"biasrun/{k}" for k in range(data.calibration_ranges(n)))):
         butler.collections.register(run)
     butler.collections.register("user/chain", CollectionType.CHAINED)
     butler.collections.redefine_chain("user/chain", runs[1:])
@@ -79,7 +79,7 @@ def fill_rest(place: str, n: int) -> None:
     for k, span in enumerate(data.calibration_spans(n)):
         refs = butler.registry.insertDatasets("bias", detectors, run=f"biasrun/{k}")
         butler.registry.certify("calib", refs, _timespan(span))
-    for element, records in data.sky_records():
+    for element, records in data.sky_records(n):
         butler.registry.insertDimensionData(element, *records)
 
 
@@ -97,6 +97,7 @@ def regions(place: str, n: int) -> Figures:
 
 def _insert(place: str, element: str, records: list[data.Record]) -> Figures:
     butler = open_butler(place, write=True)
+    butler.registry.insertDimensionData("day_obs", *data.WARM_UP, skip_existing=True)
     began = time.perf_counter()
     butler.registry.insertDimensionData(element, *records)
     return {element: time.perf_counter() - began}

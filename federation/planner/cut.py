@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 from sqlglot import exp
 
+from federation.planner.estimate import estimate_rows
 from federation.planner.expand import below_shadowing, column, empty_select, identifier, nearest_rows, output
 from federation.planner.fragments import add_fragment, needed_columns
 from federation.planner.merge import merge_joined_sources
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["cut_fragments"]
 
+#: rows of a table, and rows of a join
+_LARGE, _MANY = 20_000, 5_000
 _RANGES = "the local engine is quicker at joins on ranges"
 
 
@@ -97,14 +100,22 @@ def _single_site(draft: Draft, query: exp.Query) -> str | None:
 
 
 def _slow_there(draft: Draft, site: str, query: exp.Query) -> str | None:
-    """Why a site that could answer a query had better not; only where its rows cost nothing to move."""
+    """Why a site that could answer a query had better not; only where its rows cost nothing to move.
+
+    The local engine takes some hundredths of a second to start, which only large tables give back.
+    """
     known = draft.catalog.site(site)
     if known is None or not known.is_in_process:
         return None
+    read = [draft.relations[table.name] for table in tables_of(query) if table.name in draft.relations]
+    if max((arm.row_count or 0 for relation in read for arm in relation.arms), default=0) < _LARGE:
+        return None
     if query.find(exp.Window) is not None:
         return "the local engine is quicker at window functions"
-    if any(
-        _is_between_tables(node) for node in query.find_all(exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between)
+    comparisons = query.find_all(exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between)
+    # few rows are joined by the site's indexes
+    if any(_is_between_tables(node) for node in comparisons) and (
+        (estimate_rows(query, draft.relations) or 0) >= _MANY
     ):
         return _RANGES
     return None

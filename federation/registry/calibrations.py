@@ -174,10 +174,12 @@ def _there(
             continue
         where = _overlapping(view.tables["calibration"], Timespan(min(begins), max(ends)))
         for old in occupants(tx, view, "calibration", name, dataset_type, required, wanted, where):
-            if old.validity_id in said:  # the same said before, by this schema or by the owner
-                if view.held == tx.held:
-                    present.add(old.validity_id)
-            elif old.data_id in wanted:
+            is_said_again = old.validity_id in said
+            if is_said_again and view.held != tx.held:
+                continue  # the owner said it before: it is new here
+            if is_said_again:
+                present.add(old.validity_id)
+            if old.data_id in wanted:
                 data_ids[old.dataset_id] = old.data_id
                 there.ids.append(old.validity_id)
                 there.dataset_ids.append(old.dataset_id)

@@ -139,7 +139,9 @@ class Search:
             names = self._names(kind)
             if not names or (kind is CollectionType.CALIBRATION and self._timespan is None):
                 continue
-            condition, values = self._view.among("collection", names)
+            condition, values = self._view.among(
+                "+collection" if self._view.is_sqlite else "collection", names
+            )
             if kind is CollectionType.CALIBRATION and self._timespan is not None:
                 for column, sign, limit in (
                     (begin, "<", self._timespan.end),
@@ -153,9 +155,11 @@ class Search:
                     f"SELECT collection, dataset_id, {begin} AS b, {end} AS e "
                     f'FROM "{schema}".{table} WHERE {condition}'
                 )
+                # the few datasets of the data ID first, never a scan of all that are certified: so do CROSS and
+                # the plus sign on SQLite, and OFFSET on PostgreSQL
                 if self._view.is_sqlite:
-                    yield f" JOIN ({source}) AS m ON m.dataset_id = t.dataset_id", "", values
-                else:  # OFFSET: the few datasets of the data ID first, never a scan of all that are certified
+                    yield f" CROSS JOIN ({source}) AS m ON m.dataset_id = t.dataset_id", "", values
+                else:
                     source += " AND dataset_id = t.dataset_id OFFSET 0"
                     yield f" JOIN LATERAL ({source}) AS m ON TRUE", "", values
 

@@ -37,8 +37,8 @@ class SqliteDatabase(Database):
         self._readers = SqlitePool(self._engine, directory, read_only=read_only)
         #: BEGIN IMMEDIATE locks whatever is attached, so a writer's connection has its schema alone
         self._writers: dict[str, SqlitePool] = {}
-        #: rows of a schema at its last statistics, and changed since; by this process
-        self._written: dict[str, tuple[int, int]] = {}
+        #: rows of a schema that this process has changed since it looked at the statistics
+        self._changed: dict[str, int] = {}
         self._lock = threading.Lock()
 
     @staticmethod
@@ -96,18 +96,16 @@ class SqliteDatabase(Database):
             self._keep_statistics(taken.raw, schema, taken.raw.total_changes - before)
 
     def _keep_statistics(self, raw: sqlite3.Connection, schema: str, changed: int) -> None:
-        """Gather statistics when a schema has doubled: without them SQLite takes an index that has one value only."""
+        """Gather statistics of tables that have doubled: without, SQLite takes an index that has one value only."""
         with self._lock:
-            known = self._written.get(schema)
-            if known is None:
-                known = (_analysed_rows(raw, schema), 0)
-            rows, since = known[0], known[1] + changed
-            is_due = since >= max(rows, ANALYZE_ROWS)
-            self._written[schema] = (rows + since, 0) if is_due else (rows, since)
+            since = self._changed.get(schema, 0) + changed
+            is_due = since >= ANALYZE_ROWS
+            self._changed[schema] = 0 if is_due else since
         if is_due:
-            # another writer has the lock: they are for speed alone, and the next doubling comes
+            # when another writer has the lock: they are for speed alone, and the next rows come
             with contextlib.suppress(sqlite3.OperationalError):
-                raw.execute(f'ANALYZE "{schema}"')
+                for table in _doubled_tables(raw, schema):
+                    raw.execute(f'ANALYZE "{schema}"."{table}"')
 
     def create_schema(self, schema: str) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -131,13 +129,23 @@ class SqliteDatabase(Database):
         self._engine.dispose()
 
 
-def _analysed_rows(raw: sqlite3.Connection, schema: str) -> int:
-    """Rows of a schema's tables by its statistics, 0 without."""
-    found = raw.execute(f'SELECT count(*) FROM "{schema}".sqlite_schema WHERE name = ?', ("sqlite_stat1",))
-    if not found.fetchone()[0]:
-        return 0
-    counts = f'SELECT max(CAST(stat AS INTEGER)) AS n FROM "{schema}".sqlite_stat1 GROUP BY tbl'
-    return int(raw.execute(f"SELECT coalesce(sum(n), 0) FROM ({counts})").fetchone()[0])
+def _doubled_tables(raw: sqlite3.Connection, schema: str) -> list[str]:
+    """Large tables that have grown to twice the size that their statistics tell, or have none."""
+    names = {
+        row[0]
+        for row in raw.execute(f"SELECT name FROM \"{schema}\".sqlite_schema WHERE type = 'table'").fetchall()
+    }
+    analysed: dict[str, int] = {}
+    if "sqlite_stat1" in names:
+        counts = f'SELECT tbl, max(CAST(stat AS INTEGER)) FROM "{schema}".sqlite_stat1 GROUP BY tbl'
+        analysed = dict(raw.execute(counts).fetchall())
+    doubled = []
+    for name in sorted(name for name in names if not name.startswith("sqlite_")):
+        # the last rowid is found at once; it is the count where nothing was deleted
+        (rows,) = raw.execute(f'SELECT max(rowid) FROM "{schema}"."{name}"').fetchone()
+        if rows is not None and rows >= max(ANALYZE_ROWS, 2 * analysed.get(name, 0)):
+            doubled.append(name)
+    return doubled
 
 
 def _touch(schemas: tuple[str, ...]) -> str:

@@ -514,3 +514,12 @@ def test_a_dataset_type_that_cannot_be_is_refused(
         declare(tx, dataset_type)
     assert raised.value.hint
     assert {row["name"] for row in rows(stocked, "dataset_type")} == {"dark", "image"}
+
+
+def test_what_is_certified_again_still_bars_another_dataset(stocked: Registry) -> None:
+    with stocked.transaction(SITE) as tx:
+        (one,), (other,) = darks(tx, "r1", 0), darks(tx, "r2", 0)
+        certify(tx, "cal", ALWAYS, [one])
+    with pytest.raises(ConflictError, match="two valid datasets"), stocked.transaction(SITE) as tx:
+        certify(tx, "cal", ALWAYS, [one, other])
+    assert [row["dataset_id"] for row in rows(stocked, "calibration")] == [one]

@@ -86,7 +86,7 @@ def test_a_registry_of_another_version(sites: Path, tmp_path: Path) -> None:
 
     assert code == 3
     assert "registry format 99" in lines[0]
-    assert "version of the software" in lines[1]
+    assert "install a newer federation" in lines[1]
 
 
 def test_a_registry_file_that_is_damaged(sites: Path, tmp_path: Path) -> None:
