@@ -18,6 +18,7 @@ from federation.model.timespan import Timespan
 from federation.registry import summaries
 from federation.registry.chains import flatten
 from federation.registry.members import (
+    Occupant,
     collection_of_type,
     find_collection,
     governor_values,
@@ -27,11 +28,11 @@ from federation.registry.members import (
 from federation.registry.views import Id, dataset_type_of, id_bytes, registry_of, types_of, values_of, views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from federation.registry.schemas import HeldSchema
     from federation.registry.transaction import Transaction
-    from federation.registry.views import Source
+    from federation.registry.views import Source, View
 
 __all__ = ["Validity", "certify", "certify_ranges", "decertify", "valid_at"]
 
@@ -260,8 +261,11 @@ def decertify(
     )
     view = next(iter(views(tx)))
     where = _overlapping(view.tables["calibration"], timespan)
-    rows = occupants(tx, view, "calibration", name, dataset_type, group.required, wanted, where)
-    found = [row for row in rows if wanted is None or row.data_id in wanted]
+    if wanted is None:
+        found = list(_ranges_of(view, name, dataset_type, where))
+    else:
+        rows = occupants(tx, view, "calibration", name, dataset_type, group.required, wanted, where)
+        found = [row for row in rows if row.data_id in wanted]
     rest = _Ranges([], [], [], [])
     for row in found:
         text = str(uuid.UUID(bytes=row.dataset_id))
@@ -273,6 +277,22 @@ def decertify(
     tx.delete("calibration", [{"validity_id": row.validity_id} for row in found])
     _put(tx, name, dataset_type, rest)
     return len(found)
+
+
+def _ranges_of(
+    view: View, name: str, dataset_type: str, where: Sequence[sa.ColumnElement[bool]]
+) -> Iterator[Occupant]:
+    """Ranges of a type in one schema, also those of datasets that are gone, without data IDs."""
+    table = view.tables["calibration"]
+    chosen = sa.select(
+        view.id_column(table.c.dataset_id).label("dataset_id"),
+        view.id_column(table.c.validity_id).label("validity_id"),
+        table.c.timespan_begin,
+        table.c.timespan_end,
+    ).where(table.c.collection == name, table.c.dataset_type == dataset_type, *where)
+    for row in view.connection.execute(chosen):
+        begin, end = row.timespan_begin, row.timespan_end
+        yield Occupant((), bytes(row.dataset_id), begin, end, bytes(row.validity_id))
 
 
 def _put(tx: Transaction, name: str, dataset_type: str, ranges: _Ranges) -> None:

@@ -37,6 +37,7 @@ from federation.registry.datasets import NewDataset, insert_datasets
 from federation.registry.dimensions import insert_records
 from federation.registry.provenance import add_edges
 from federation.registry.registry import Registry
+from federation.registry.removal import remove_datasets
 
 SITE = "base"
 BASE = SchemaId(SITE, SITE)
@@ -523,3 +524,17 @@ def test_what_is_certified_again_still_bars_another_dataset(stocked: Registry) -
     with pytest.raises(ConflictError, match="two valid datasets"), stocked.transaction(SITE) as tx:
         certify(tx, "cal", ALWAYS, [one, other])
     assert [row["dataset_id"] for row in rows(stocked, "calibration")] == [one]
+
+
+def test_decertifying_all_takes_also_what_is_gone(stocked: Registry) -> None:
+    with stocked.transaction("alice") as tx:
+        declare(tx, DatasetType("dark", ("detector",), "Exposure", is_calibration=True))
+        make(tx, "u/r", "RUN")
+        (mine,) = darks(tx, "u/r", 0)
+    with stocked.transaction(SITE) as tx:
+        certify(tx, "cal", ALWAYS, [mine])
+    with stocked.transaction("alice") as tx:
+        remove_datasets(tx, "dark", [mine])
+    with stocked.transaction(SITE) as tx:
+        decertify(tx, "cal", "dark", ALWAYS)
+    assert rows(stocked, "calibration") == []
