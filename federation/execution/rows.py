@@ -21,7 +21,7 @@ from federation.wire.arrow import logical_of, retype_batch, rows_to_batch
 from federation.wire.messages import ExecuteCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import sqlalchemy as sa
 
@@ -36,8 +36,8 @@ FIRST_ROWS = 500
 BATCH_ROWS = 10_000
 #: rows that sqlite3 makes Python objects of at a time: with many more they fall out of the processor's cache
 _FETCH_ROWS = 2_000
-#: PostgreSQL's batches, in bytes as they come
-_BATCH_BYTES = 256 << 10
+#: PostgreSQL's batches, in bytes as they come: about as many rows
+_BATCH_BYTES = 64 << 10
 #: steps of SQLite's virtual machine between two looks at the clock: about ten milliseconds
 _STEPS = 1_000_000
 #: how often one looks whether the caller is still there while PostgreSQL works
@@ -79,19 +79,17 @@ def _sqlite(raw: Any, lowered: Lowered, call: ExecuteCall, schema: pa.Schema) ->
     raw.set_progress_handler(_is_over(call), _STEPS)
     try:
         cursor.execute(lowered.sql)
-        batches: list[pa.RecordBatch] = []
-        count, wanted = 0, FIRST_ROWS
-        while rows := cursor.fetchmany(min(_FETCH_ROWS, wanted - count)):
-            batches.append(_with_constants(rows, lowered, schema))
-            count += len(rows)
-            if count >= wanted:
-                yield pa.concat_batches(batches) if len(batches) > 1 else batches[0]
-                batches, count, wanted = [], 0, BATCH_ROWS
-        if batches:
-            yield pa.concat_batches(batches)
+        yield from _gathered(_fetched(cursor, lowered, schema))
     finally:
         raw.set_progress_handler(None, 0)
         cursor.close()
+
+
+def _fetched(cursor: sqlite3.Cursor, lowered: Lowered, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    size = FIRST_ROWS
+    while rows := cursor.fetchmany(size):
+        yield _with_constants(rows, lowered, schema)
+        size = _FETCH_ROWS
 
 
 def _with_constants(rows: list[tuple[Any, ...]], lowered: Lowered, schema: pa.Schema) -> pa.RecordBatch:
@@ -137,8 +135,21 @@ def _postgres(
         if call.timeout_s is not None:
             arrow.execute(f"SET LOCAL statement_timeout = {max(1, int(min(call.timeout_s, 1e6) * 1000))}")
         with arrow.query(sql, _BATCH_BYTES) as batches:
-            for batch in batches:
-                yield retype_batch(batch, schema)
+            yield from _gathered(retype_batch(batch, schema) for batch in batches)
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The first batch at once, the others together until they have `BATCH_ROWS`."""
+    held: list[pa.RecordBatch] = []
+    count, wanted = 0, 1
+    for batch in batches:
+        held.append(batch)
+        count += batch.num_rows
+        if count >= wanted:
+            yield pa.concat_batches(held)
+            held, count, wanted = [], 0, BATCH_ROWS
+    if held:
+        yield pa.concat_batches(held)
 
 
 @contextmanager

