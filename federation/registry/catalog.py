@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CatalogSource"]
 
+#: tables of PostgreSQL with more rows than this are not counted after every commit
+COUNTED_ROWS_MAX = 200_000
 #: mean bytes of a value in an Arrow column, for estimates
 _VALUE_BYTES = {
     LogicalType.INT64: 8.0,
@@ -105,18 +107,23 @@ class CatalogSource:
         self, connection: sa.Connection, held: HeldSchema, tables: tuple[TableDef, ...]
     ) -> dict[str, TableStats]:
         physical = self._registry.physical_tables(held.physical, tables)
+        large = _large_tables(connection, held.physical)
+        rows = {table.name: large[table.physical_name] for table in tables if table.physical_name in large}
+        counted = [table for table in tables if table.name not in rows]
         counts = sa.union_all(
             *(
                 sa.select(sa.literal(number).label("number"), sa.func.count().label("n")).select_from(
                     physical[table.name]
                 )
-                for number, table in enumerate(tables)
+                for number, table in enumerate(counted)
             )
         )
-        rows = {row.number: row.n for row in connection.execute(counts)}
+        rows |= {counted[row.number].name: row.n for row in connection.execute(counts)}
         return {
-            table.name: TableStats(rows[number], sum(_VALUE_BYTES[column.type] for column in table.columns))
-            for number, table in enumerate(tables)
+            table.name: TableStats(
+                rows[table.name], sum(_VALUE_BYTES[column.type] for column in table.columns)
+            )
+            for table in tables
         }
 
     def _metrics(
@@ -129,6 +136,20 @@ class CatalogSource:
         if "metric" not in stats or not stats["metric"].row_count:
             return {}
         return metric_types(connection, self._registry.physical_tables(held.physical, tables)["metric"])
+
+
+def _large_tables(connection: sa.Connection, physical: str) -> dict[str, int]:
+    """PostgreSQL's own estimate of the rows of its large tables: counting them would read them whole."""
+    if connection.dialect.name != "postgresql":
+        return {}
+    found = connection.execute(
+        sa.text(
+            "SELECT c.relname, c.reltuples::bigint AS n FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace "
+            "WHERE s.nspname = :schema AND c.relkind = 'r' AND c.reltuples >= :least"
+        ),
+        {"schema": physical, "least": COUNTED_ROWS_MAX},
+    )
+    return {row.relname: row.n for row in found}
 
 
 def _whole_seconds(staleness_s: float | None) -> float | None:
