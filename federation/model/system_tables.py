@@ -9,6 +9,11 @@ __all__ = ["system_tables"]
 
 def system_tables() -> tuple[TableDef, ...]:
     """Their definitions, each after those it refers to."""
+    return (*_collections(), *_datasets(), *_upkeep(), *_sharing())
+
+
+def _collections() -> tuple[TableDef, ...]:
+    """Dataset types, collections and what they hold."""
     t = LogicalType
     return (
         TableDef(
@@ -125,6 +130,13 @@ def system_tables() -> tuple[TableDef, ...]:
             ),
             doc="Validity ranges of certified calibrations.",
         ),
+    )
+
+
+def _datasets() -> tuple[TableDef, ...]:
+    """What is said of datasets: what they were made from, their files, measurements."""
+    t = LogicalType
+    return (
         TableDef(
             "provenance",
             TableKind.SYSTEM,
@@ -213,6 +225,13 @@ def system_tables() -> tuple[TableDef, ...]:
             references=(Reference(("dataset_id",), "dataset", ("dataset_id",)),),
             doc="Free key-value metrics of datasets.",
         ),
+    )
+
+
+def _upkeep() -> tuple[TableDef, ...]:
+    """What the software keeps for itself: summaries and conflicts."""
+    t = LogicalType
+    return (
         TableDef(
             "collection_summary",
             TableKind.SYSTEM,
@@ -250,6 +269,13 @@ def system_tables() -> tuple[TableDef, ...]:
             indexes=(("dataset_id",),),
             doc="Different contents that were offered under one identity.",
         ),
+    )
+
+
+def _sharing() -> tuple[TableDef, ...]:
+    """Users' tables, and who may do what."""
+    t = LogicalType
+    return (
         TableDef(
             "user_table",
             TableKind.SYSTEM,
