@@ -61,7 +61,8 @@ class LogEntry:
     """One committed transaction as the log keeps it: written once, shipped and relayed as it is.
 
     ``body`` is the encoded changes; ``digest`` its 16-byte BLAKE2b; ``chain`` the 16-byte BLAKE2b over the previous
-    entry's chain and this digest, so that two histories that differ anywhere differ from there on.
+    entry's chain and this digest, so that two histories that differ anywhere differ from there on. ``body_digest`` is
+    of the body as it is here, where a filter took rows out of it; else it is empty.
     """
 
     lsn: int
@@ -71,3 +72,4 @@ class LogEntry:
     body: bytes
     digest: bytes
     chain: bytes
+    body_digest: bytes = b""

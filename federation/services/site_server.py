@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from federation.model.position import Position
     from federation.registry.schemas import HeldSchema
     from federation.wire.messages import (
+        Acknowledgement,
         BootstrapFrom,
         BootstrapPart,
         DigestAnswer,
@@ -213,6 +214,10 @@ class SiteServer:
     def follow(self, start: FollowFrom, is_active: Callable[[], bool]) -> Iterator[FollowBatch]:
         """Entries of a log as they commit."""
         return self._publisher.follow(start, is_active)
+
+    def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        """What a follower has."""
+        self._publisher.acknowledge(acknowledgement)
 
     def bootstrap(self, start: BootstrapFrom) -> Iterator[BootstrapPart]:
         """A copy of a schema."""

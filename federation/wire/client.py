@@ -8,7 +8,7 @@ import grpc
 
 from federation.wire.arrow import arrow_schema, column_pairs, encode_keys, encode_schema
 from federation.wire.catalog import decode_catalog
-from federation.wire.convert import batch_in, digest_in, part_in, status_in
+from federation.wire.convert import batch_in, bootstrap_out, digest_in, filter_out, part_in, status_in
 from federation.wire.errors import from_rpc
 from federation.wire.streams import ExecuteStream, FetchStream, ResponseStream
 from federation.wire.v1 import log_pb2, log_pb2_grpc, query_pb2, query_pb2_grpc, site_pb2, site_pb2_grpc
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from federation.model.catalog import SiteCatalog
     from federation.wire.messages import (
+        Acknowledgement,
         BootstrapFrom,
         BootstrapPart,
         Column,
@@ -111,18 +112,24 @@ class SiteClient:
             chain=start.chain,
             follower=start.follower,
             universe_fingerprint=start.universe_fingerprint,
+            filter=filter_out(start.filter),
         )
         return self._stream(self._log.Follow, request, batch_in)
 
-    def bootstrap(self, start: BootstrapFrom) -> ResponseStream[BootstrapPart]:
-        """Every row of one schema as of one position."""
-        request = log_pb2.BootstrapRequest(
-            site=start.schema.site,
-            schema=start.schema.name,
-            follower=start.follower,
-            universe_fingerprint=start.universe_fingerprint,
+    def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        """Say what was durably applied here."""
+        request = log_pb2.AcknowledgeRequest(
+            site=acknowledgement.schema.site,
+            schema=acknowledgement.schema.name,
+            follower=acknowledgement.follower,
+            epoch=acknowledgement.epoch,
+            lsn=acknowledgement.lsn,
         )
-        return self._stream(self._log.Bootstrap, request, part_in)
+        self._unary(self._log.Acknowledge, request)
+
+    def bootstrap(self, start: BootstrapFrom) -> ResponseStream[BootstrapPart]:
+        """Rows of one schema as of one position: all, or those that differ from what the follower has."""
+        return self._stream(self._log.Bootstrap, bootstrap_out(start), part_in)
 
     def digest(self, wanted: DigestOf, timeout_s: float | None = None) -> DigestAnswer:
         """Digests of tables, of buckets of keys, or of rows."""

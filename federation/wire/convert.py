@@ -7,10 +7,12 @@ from typing import Any
 from federation.model.change import LogEntry
 from federation.model.position import Position, SchemaId
 from federation.wire.messages import (
+    BootstrapFrom,
     BootstrapPart,
     BucketDigest,
     DigestAnswer,
     FollowBatch,
+    LogFilter,
     RowDigest,
     SchemaStatus,
     SiteStatus,
@@ -21,8 +23,12 @@ from federation.wire.v1 import log_pb2, query_pb2, site_pb2
 __all__ = [
     "batch_in",
     "batch_out",
+    "bootstrap_in",
+    "bootstrap_out",
     "digest_in",
     "digest_out",
+    "filter_in",
+    "filter_out",
     "part_in",
     "part_out",
     "position_in",
@@ -110,6 +116,7 @@ def batch_out(batch: FollowBatch) -> Any:
             body=entry.body,
             digest=entry.digest,
             chain=entry.chain,
+            body_digest=entry.body_digest,
         )
         for entry in batch.entries
     ]
@@ -119,16 +126,78 @@ def batch_out(batch: FollowBatch) -> Any:
         entries=entries,
         head_lsn=batch.head_lsn,
         server_tai_ns=batch.server_tai_ns,
+        prev_chain=batch.prev_chain,
+        path=batch.path,
+        head_tai_ns=batch.head_tai_ns,
     )
 
 
 def batch_in(message: Any) -> FollowBatch:
     """Entries of a log from their message."""
     entries = tuple(
-        LogEntry(e.lsn, e.committed_tai_ns, e.row_count, e.schema_version, e.body, e.digest, e.chain)
+        LogEntry(
+            e.lsn,
+            e.committed_tai_ns,
+            e.row_count,
+            e.schema_version,
+            e.body,
+            e.digest,
+            e.chain,
+            e.body_digest,
+        )
         for e in message.entries
     )
-    return FollowBatch(message.epoch, message.prev_lsn, entries, message.head_lsn, message.server_tai_ns)
+    return FollowBatch(
+        message.epoch,
+        message.prev_lsn,
+        entries,
+        message.head_lsn,
+        message.server_tai_ns,
+        message.prev_chain,
+        tuple(message.path),
+        message.head_tai_ns,
+    )
+
+
+def filter_out(filter_: LogFilter) -> Any:
+    """What is followed as its message."""
+    return log_pb2.Filter(
+        tables=filter_.tables, dataset_types=filter_.dataset_types, collections=filter_.collections
+    )
+
+
+def filter_in(message: Any) -> LogFilter:
+    """What is followed from its message."""
+    return LogFilter(tuple(message.tables), tuple(message.dataset_types), tuple(message.collections))
+
+
+def bootstrap_out(start: BootstrapFrom) -> Any:
+    """Who wants a copy of what as its message."""
+    return log_pb2.BootstrapRequest(
+        site=start.schema.site,
+        schema=start.schema.name,
+        follower=start.follower,
+        universe_fingerprint=start.universe_fingerprint,
+        filter=filter_out(start.filter),
+        copy_id=start.copy_id,
+        after_part=start.after_part,
+        bucket_count=start.bucket_count,
+        have=[log_pb2.TableBuckets(table=table, digests=digests) for table, digests in start.have.items()],
+    )
+
+
+def bootstrap_in(message: Any) -> BootstrapFrom:
+    """Who wants a copy of what from its message."""
+    return BootstrapFrom(
+        SchemaId(message.site, message.schema),
+        message.follower,
+        message.universe_fingerprint,
+        filter_in(message.filter),
+        message.copy_id,
+        message.after_part,
+        message.bucket_count,
+        {one.table: one.digests for one in message.have},
+    )
 
 
 def part_out(part: BootstrapPart) -> Any:
@@ -140,13 +209,26 @@ def part_out(part: BootstrapPart) -> Any:
         schema_version=part.schema_version,
         body=part.body,
         last=part.last,
+        copy_id=part.copy_id,
+        part=part.part,
+        body_digest=part.body_digest,
+        stale=[log_pb2.StaleBuckets(table=table, buckets=buckets) for table, buckets in part.stale.items()],
     )
 
 
 def part_in(message: Any) -> BootstrapPart:
     """Part of a copy from its message."""
     return BootstrapPart(
-        message.epoch, message.lsn, message.chain, message.schema_version, message.body, message.last
+        message.epoch,
+        message.lsn,
+        message.chain,
+        message.schema_version,
+        message.body,
+        message.last,
+        message.copy_id,
+        message.part,
+        message.body_digest,
+        {one.table: tuple(one.buckets) for one in message.stale},
     )
 
 

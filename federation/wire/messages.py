@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from federation.model.position import Position, SchemaId
 
 __all__ = [
+    "Acknowledgement",
     "BootstrapFrom",
     "BootstrapPart",
     "BucketDigest",
@@ -28,6 +29,7 @@ __all__ = [
     "FileSlice",
     "FollowBatch",
     "FollowFrom",
+    "LogFilter",
     "RowDigest",
     "RowStream",
     "SchemaStatus",
@@ -114,6 +116,18 @@ class FileSlice:
 
 
 @attrs.frozen
+class LogFilter:
+    """What of a schema is followed, as globs of names; an empty tuple leaves nothing out."""
+
+    tables: tuple[str, ...] = ()
+    dataset_types: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.tables or self.dataset_types or self.collections)
+
+
+@attrs.frozen
 class FollowFrom:
     """Who follows which schema, and from where: ``epoch`` is empty where the follower has nothing yet."""
 
@@ -123,31 +137,62 @@ class FollowFrom:
     chain: bytes
     follower: str
     universe_fingerprint: str
+    filter: LogFilter = LogFilter()
 
 
 @attrs.frozen
 class FollowBatch:
-    """Entries after ``prev_lsn``; none in a heartbeat, which still tells the owner's head."""
+    """Entries after ``prev_lsn``, where the chain hash is ``prev_chain``; none in a heartbeat.
+
+    ``head_lsn`` is the end of the owner's log as known to the server, at ``head_tai_ns``; ``path`` the sites that the
+    entries came through, the owner first and the server last.
+    """
 
     epoch: str
     prev_lsn: int
     entries: Sequence[LogEntry]
     head_lsn: int
     server_tai_ns: int
+    prev_chain: bytes = b""
+    path: tuple[str, ...] = ()
+    head_tai_ns: int = 0
+
+
+@attrs.frozen
+class Acknowledgement:
+    """What a follower has durably applied."""
+
+    schema: SchemaId
+    follower: str
+    epoch: str
+    lsn: int
 
 
 @attrs.frozen
 class BootstrapFrom:
-    """Who wants a copy of which schema."""
+    """Who wants a copy of which schema.
+
+    ``copy_id`` and ``after_part`` go on with a copy of which so many parts have arrived. With ``have`` (by table, the
+    16-byte digests of ``bucket_count`` hash buckets of keys, one after the other) only what differs is sent.
+    """
 
     schema: SchemaId
     follower: str
     universe_fingerprint: str
+    filter: LogFilter = LogFilter()
+    copy_id: str = ""
+    after_part: int = 0
+    bucket_count: int = 0
+    have: Mapping[str, bytes] = attrs.field(factory=dict)
 
 
 @attrs.frozen
 class BootstrapPart:
-    """Some rows of a schema as of one position: ``body`` is encoded changes, all of them puts."""
+    """Some rows of a schema as of one position: ``body`` is encoded changes, all of them puts.
+
+    ``part`` numbers the parts of copy ``copy_id`` from 1. ``stale`` are the buckets whose rows those sent replace, by
+    table, in the first part of an answer to `BootstrapFrom.have`.
+    """
 
     epoch: str
     lsn: int
@@ -155,6 +200,10 @@ class BootstrapPart:
     schema_version: int
     body: bytes
     last: bool
+    copy_id: str = ""
+    part: int = 0
+    body_digest: bytes = b""
+    stale: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
 
 
 @attrs.frozen

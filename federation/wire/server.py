@@ -15,10 +15,18 @@ from federation.model.position import SchemaId
 from federation.wire.arrow import IpcEncoder, decode_keys, decode_schema, logical_columns
 from federation.wire.catalog import encode_catalog
 from federation.wire.client import MESSAGE_BYTES_MAX
-from federation.wire.convert import batch_out, digest_out, part_out, position_out, status_out
+from federation.wire.convert import (
+    batch_out,
+    bootstrap_in,
+    digest_out,
+    filter_in,
+    part_out,
+    position_out,
+    status_out,
+)
 from federation.wire.errors import abort
-from federation.wire.messages import BootstrapFrom, DigestOf, ExecuteCall, FollowFrom
-from federation.wire.v1 import log_pb2_grpc, query_pb2, query_pb2_grpc, site_pb2, site_pb2_grpc
+from federation.wire.messages import Acknowledgement, DigestOf, ExecuteCall, FollowFrom
+from federation.wire.v1 import log_pb2, log_pb2_grpc, query_pb2, query_pb2_grpc, site_pb2, site_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from federation.model.catalog import SiteCatalog
     from federation.model.position import Position
     from federation.wire.messages import (
+        BootstrapFrom,
         BootstrapPart,
         DigestAnswer,
         FileSlice,
@@ -65,6 +74,8 @@ class SiteService(Protocol):
     def fetch(self, dataset_id: uuid.UUID, offset: int) -> FileSlice: ...
 
     def follow(self, start: FollowFrom, is_active: Callable[[], bool]) -> Iterator[FollowBatch]: ...
+
+    def acknowledge(self, acknowledgement: Acknowledgement) -> None: ...
 
     def bootstrap(self, start: BootstrapFrom) -> Iterator[BootstrapPart]: ...
 
@@ -201,18 +212,22 @@ class _ChangeLog(log_pb2_grpc.ChangeLogServicer):  # type: ignore[misc]
                 request.chain,
                 request.follower,
                 request.universe_fingerprint,
+                filter_in(request.filter),
             )
             batches = self._service.follow(start, context.is_active)
             with _closing(batches):
                 for batch in batches:
                     yield batch_out(batch)
 
-    def Bootstrap(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+    def Acknowledge(self, request: Any, context: Any) -> Any:  # noqa: N802
         with _errors(context):
             schema = SchemaId(request.site, request.schema)
-            parts = self._service.bootstrap(
-                BootstrapFrom(schema, request.follower, request.universe_fingerprint)
-            )
+            self._service.acknowledge(Acknowledgement(schema, request.follower, request.epoch, request.lsn))
+            return log_pb2.AcknowledgeResponse()
+
+    def Bootstrap(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        with _errors(context):
+            parts = self._service.bootstrap(bootstrap_in(request))
             with _closing(parts):
                 for part in parts:
                     yield part_out(part)

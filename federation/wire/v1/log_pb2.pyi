@@ -6,8 +6,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Filter(_message.Message):
+    __slots__ = ("tables", "dataset_types", "collections")
+    TABLES_FIELD_NUMBER: _ClassVar[int]
+    DATASET_TYPES_FIELD_NUMBER: _ClassVar[int]
+    COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
+    tables: _containers.RepeatedScalarFieldContainer[str]
+    dataset_types: _containers.RepeatedScalarFieldContainer[str]
+    collections: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, tables: _Optional[_Iterable[str]] = ..., dataset_types: _Optional[_Iterable[str]] = ..., collections: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class FollowRequest(_message.Message):
-    __slots__ = ("site", "schema", "epoch", "lsn", "chain", "follower", "universe_fingerprint")
+    __slots__ = ("site", "schema", "epoch", "lsn", "chain", "follower", "universe_fingerprint", "filter")
     SITE_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +25,7 @@ class FollowRequest(_message.Message):
     CHAIN_FIELD_NUMBER: _ClassVar[int]
     FOLLOWER_FIELD_NUMBER: _ClassVar[int]
     UNIVERSE_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     site: str
     schema: str
     epoch: str
@@ -22,10 +33,11 @@ class FollowRequest(_message.Message):
     chain: bytes
     follower: str
     universe_fingerprint: str
-    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ...) -> None: ...
+    filter: Filter
+    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("lsn", "committed_tai_ns", "row_count", "schema_version", "body", "digest", "chain")
+    __slots__ = ("lsn", "committed_tai_ns", "row_count", "schema_version", "body", "digest", "chain", "body_digest")
     LSN_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_TAI_NS_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +45,7 @@ class Entry(_message.Message):
     BODY_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CHAIN_FIELD_NUMBER: _ClassVar[int]
+    BODY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     lsn: int
     committed_tai_ns: int
     row_count: int
@@ -40,49 +53,108 @@ class Entry(_message.Message):
     body: bytes
     digest: bytes
     chain: bytes
-    def __init__(self, lsn: _Optional[int] = ..., committed_tai_ns: _Optional[int] = ..., row_count: _Optional[int] = ..., schema_version: _Optional[int] = ..., body: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., chain: _Optional[bytes] = ...) -> None: ...
+    body_digest: bytes
+    def __init__(self, lsn: _Optional[int] = ..., committed_tai_ns: _Optional[int] = ..., row_count: _Optional[int] = ..., schema_version: _Optional[int] = ..., body: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., chain: _Optional[bytes] = ..., body_digest: _Optional[bytes] = ...) -> None: ...
 
 class FollowResponse(_message.Message):
-    __slots__ = ("epoch", "prev_lsn", "entries", "head_lsn", "server_tai_ns")
+    __slots__ = ("epoch", "prev_lsn", "entries", "head_lsn", "server_tai_ns", "prev_chain", "path", "head_tai_ns")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PREV_LSN_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     HEAD_LSN_FIELD_NUMBER: _ClassVar[int]
     SERVER_TAI_NS_FIELD_NUMBER: _ClassVar[int]
+    PREV_CHAIN_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    HEAD_TAI_NS_FIELD_NUMBER: _ClassVar[int]
     epoch: str
     prev_lsn: int
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     head_lsn: int
     server_tai_ns: int
-    def __init__(self, epoch: _Optional[str] = ..., prev_lsn: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., head_lsn: _Optional[int] = ..., server_tai_ns: _Optional[int] = ...) -> None: ...
+    prev_chain: bytes
+    path: _containers.RepeatedScalarFieldContainer[str]
+    head_tai_ns: int
+    def __init__(self, epoch: _Optional[str] = ..., prev_lsn: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., head_lsn: _Optional[int] = ..., server_tai_ns: _Optional[int] = ..., prev_chain: _Optional[bytes] = ..., path: _Optional[_Iterable[str]] = ..., head_tai_ns: _Optional[int] = ...) -> None: ...
+
+class AcknowledgeRequest(_message.Message):
+    __slots__ = ("site", "schema", "follower", "epoch", "lsn")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWER_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LSN_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    schema: str
+    follower: str
+    epoch: str
+    lsn: int
+    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., follower: _Optional[str] = ..., epoch: _Optional[str] = ..., lsn: _Optional[int] = ...) -> None: ...
+
+class AcknowledgeResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class BootstrapRequest(_message.Message):
-    __slots__ = ("site", "schema", "follower", "universe_fingerprint")
+    __slots__ = ("site", "schema", "follower", "universe_fingerprint", "filter", "copy_id", "after_part", "bucket_count", "have")
     SITE_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     FOLLOWER_FIELD_NUMBER: _ClassVar[int]
     UNIVERSE_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    COPY_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_PART_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HAVE_FIELD_NUMBER: _ClassVar[int]
     site: str
     schema: str
     follower: str
     universe_fingerprint: str
-    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ...) -> None: ...
+    filter: Filter
+    copy_id: str
+    after_part: int
+    bucket_count: int
+    have: _containers.RepeatedCompositeFieldContainer[TableBuckets]
+    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., copy_id: _Optional[str] = ..., after_part: _Optional[int] = ..., bucket_count: _Optional[int] = ..., have: _Optional[_Iterable[_Union[TableBuckets, _Mapping]]] = ...) -> None: ...
+
+class TableBuckets(_message.Message):
+    __slots__ = ("table", "digests")
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    table: str
+    digests: bytes
+    def __init__(self, table: _Optional[str] = ..., digests: _Optional[bytes] = ...) -> None: ...
+
+class StaleBuckets(_message.Message):
+    __slots__ = ("table", "buckets")
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    BUCKETS_FIELD_NUMBER: _ClassVar[int]
+    table: str
+    buckets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, table: _Optional[str] = ..., buckets: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class BootstrapResponse(_message.Message):
-    __slots__ = ("epoch", "lsn", "chain", "schema_version", "body", "last")
+    __slots__ = ("epoch", "lsn", "chain", "schema_version", "body", "last", "copy_id", "part", "body_digest", "stale")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LSN_FIELD_NUMBER: _ClassVar[int]
     CHAIN_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    COPY_ID_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    BODY_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
     epoch: str
     lsn: int
     chain: bytes
     schema_version: int
     body: bytes
     last: bool
-    def __init__(self, epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., schema_version: _Optional[int] = ..., body: _Optional[bytes] = ..., last: _Optional[bool] = ...) -> None: ...
+    copy_id: str
+    part: int
+    body_digest: bytes
+    stale: _containers.RepeatedCompositeFieldContainer[StaleBuckets]
+    def __init__(self, epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., schema_version: _Optional[int] = ..., body: _Optional[bytes] = ..., last: _Optional[bool] = ..., copy_id: _Optional[str] = ..., part: _Optional[int] = ..., body_digest: _Optional[bytes] = ..., stale: _Optional[_Iterable[_Union[StaleBuckets, _Mapping]]] = ...) -> None: ...
 
 class DigestRequest(_message.Message):
     __slots__ = ("site", "schema", "table", "bucket_count", "buckets")

@@ -39,6 +39,11 @@ class ChangeLogStub:
                 request_serializer=federation_dot_wire_dot_v1_dot_log__pb2.FollowRequest.SerializeToString,
                 response_deserializer=federation_dot_wire_dot_v1_dot_log__pb2.FollowResponse.FromString,
                 _registered_method=True)
+        self.Acknowledge = channel.unary_unary(
+                '/federation.wire.v1.ChangeLog/Acknowledge',
+                request_serializer=federation_dot_wire_dot_v1_dot_log__pb2.AcknowledgeRequest.SerializeToString,
+                response_deserializer=federation_dot_wire_dot_v1_dot_log__pb2.AcknowledgeResponse.FromString,
+                _registered_method=True)
         self.Bootstrap = channel.unary_stream(
                 '/federation.wire.v1.ChangeLog/Bootstrap',
                 request_serializer=federation_dot_wire_dot_v1_dot_log__pb2.BootstrapRequest.SerializeToString,
@@ -61,8 +66,15 @@ class ChangeLogServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Acknowledge(self, request, context):
+        """Takes note of what a follower has durably applied, so that the log is kept for what it has not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Bootstrap(self, request, context):
-        """Streams every row of one schema as of one position.
+        """Streams rows of one schema as of one position: all of them, or those in which the follower's differ.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -82,6 +94,11 @@ def add_ChangeLogServicer_to_server(servicer, server):
                     servicer.Follow,
                     request_deserializer=federation_dot_wire_dot_v1_dot_log__pb2.FollowRequest.FromString,
                     response_serializer=federation_dot_wire_dot_v1_dot_log__pb2.FollowResponse.SerializeToString,
+            ),
+            'Acknowledge': grpc.unary_unary_rpc_method_handler(
+                    servicer.Acknowledge,
+                    request_deserializer=federation_dot_wire_dot_v1_dot_log__pb2.AcknowledgeRequest.FromString,
+                    response_serializer=federation_dot_wire_dot_v1_dot_log__pb2.AcknowledgeResponse.SerializeToString,
             ),
             'Bootstrap': grpc.unary_stream_rpc_method_handler(
                     servicer.Bootstrap,
@@ -121,6 +138,33 @@ class ChangeLog:
             '/federation.wire.v1.ChangeLog/Follow',
             federation_dot_wire_dot_v1_dot_log__pb2.FollowRequest.SerializeToString,
             federation_dot_wire_dot_v1_dot_log__pb2.FollowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Acknowledge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/federation.wire.v1.ChangeLog/Acknowledge',
+            federation_dot_wire_dot_v1_dot_log__pb2.AcknowledgeRequest.SerializeToString,
+            federation_dot_wire_dot_v1_dot_log__pb2.AcknowledgeResponse.FromString,
             options,
             channel_credentials,
             insecure,
