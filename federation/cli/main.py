@@ -26,6 +26,8 @@ from federation.cli import (
     schema,
     site,
     snapshot,
+    transfer,
+    watch,
 )
 from federation.cli.output import print_error
 from federation.errors import FederationError, UnavailableError, UsageError, UserError
@@ -56,9 +58,11 @@ app.add_typer(registry.app, name="registry")
 app.add_typer(replica.app, name="replica")
 app.command("query", epilog=query.EXAMPLE)(query.query)
 app.add_typer(snapshot.app, name="snapshot")
+app.command("transfer", epilog=transfer.EXAMPLE)(transfer.transfer)
 app.add_typer(schema.app, name="schema")
 app.add_typer(provenance.app, name="provenance")
 app.add_typer(metrics.app, name="metrics")
+app.command("watch", epilog=watch.EXAMPLE)(watch.watch)
 
 
 def _print_version(wanted: bool) -> None:

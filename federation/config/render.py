@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
+
 from federation.config.settings import Address, FilePolicy, PeerConfig
 from federation.config.site import SiteConfig
 
@@ -48,6 +50,14 @@ def render_site(
         lines += ["", "[[peer]]", f"name = {_quoted(peer.name)}", f"address = {_quoted(str(peer.address))}"]
         if peer.follow:
             lines.append(f"follow = {_list(peer.follow)}  # its schemas that are replicated here")
+        if peer.via:
+            lines.append(f"via = {_list(peer.via)}  # relays, while it does not answer")
+        if peer.relay:
+            lines.append("relay = true  # other sites may follow them from here")
+        if peer.filter:
+            kept = {key: value for key, value in attrs.asdict(peer.filter).items() if value}
+            parts = ", ".join(f"{key} = {_list(value)}" for key, value in kept.items())
+            lines.append(f"filter = {{ {parts} }}  # rows of others are left out")
     for policy in replicate_files:
         lines += [
             "",
@@ -56,6 +66,14 @@ def render_site(
         ]
         if policy.from_site is not None:
             lines.append(f"from = {_quoted(policy.from_site)}")
+        if policy.collections:
+            lines.append(f"collections = {_list(policy.collections)}")
+        if policy.datastore_url is not None:
+            lines.append(f"datastore = {_quoted(policy.datastore_url)}")
+        if policy.priority:
+            lines.append(f"priority = {policy.priority}  # higher ones come first")
+        if policy.rate_bytes_s is not None:
+            lines.append(f'rate_limit = "{policy.rate_bytes_s:f} B/s"')
     text = "\n".join(lines) + "\n"
     SiteConfig.parse(text, Path(f"{name}.toml"))
     return text

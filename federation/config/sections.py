@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from federation.config.following import FOLLOWING_KEYS, check_via, read_following
 from federation.config.secret import SecretUrl, redact
 from federation.config.settings import Address, FilePolicy, PeerConfig, QueryConfig, RegistryConfig
 from federation.config.table import TomlTable, did_you_mean
@@ -30,13 +31,15 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "": ("name", "root", "listen", "registry", "datastore", "peer", "replicate_files", "query"),
     "registry": ("url", "url_env", "url_file", "universe"),
     "datastore": ("url",),
-    "peer": ("name", "address", "follow"),
-    "replicate_files": ("dataset_types", "from"),
+    "peer": ("name", "address", "follow", *FOLLOWING_KEYS),
+    "replicate_files": ("dataset_types", "collections", "from", "datastore", "priority", "rate_limit"),
     "query": ("max_staleness_s", "row_count_max", "memory_limit", "timeout_s"),
 }
 
 _MEMORY = re.compile(r"\d+(?:\.\d+)? ?[KMGT]i?B\Z", re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kMG]?)B/s\Z", re.IGNORECASE)
+_PREFIXES: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:::|://)")
 
 
@@ -126,25 +129,30 @@ def read_datastore_url(top: TomlTable, root: Path) -> str:
     table = top.table("datastore", KEYS["datastore"])
     if table.values.get("url", "") == "":
         return f"file://{root / 'datastore'}"
-    url = table.text("url")
+    return _store_url(table, "url")
+
+
+def _store_url(table: TomlTable, key: str) -> str:
+    """The URL of a datastore; a plain path becomes a ``file://`` URL."""
+    url = table.text(key)
     if redact(url) != url:
         raise table.error(
-            "url",
+            key,
             "holds a password",
             hint="give credentials the way the file system's library reads them: its environment or profile",
             shown=f'"{redact(url)}"',
         )
     if not _URL.match(url):
-        return f"file://{read_path(table, 'url')}"
+        return f"file://{read_path(table, key)}"
     import fsspec  # only a site that names a URL pays for this import
 
     protocol = re.split("::|://", url, maxsplit=1)[0]
     if protocol not in fsspec.available_protocols():
         hint = did_you_mean(protocol, sorted(fsspec.available_protocols()))
-        raise table.error("url", f"has unknown protocol {protocol!r}", hint=hint)
+        raise table.error(key, f"has unknown protocol {protocol!r}", hint=hint)
     if protocol in ("file", "local") and not url.split("://", 1)[-1].startswith("/"):
         raise table.error(
-            "url", "is a relative URL", hint="write a path without file://, or file:///absolute/path"
+            key, "is a relative URL", hint="write a path without file://, or file:///absolute/path"
         )
     return url
 
@@ -168,7 +176,10 @@ def read_peers(top: TomlTable, own_name: str) -> tuple[PeerConfig, ...]:
                 raise table.error(
                     "follow", f"names no schema with {schema!r}", hint=f'"*" or {error.hint}'
                 ) from error
-        peers[name] = PeerConfig(name, read_address(table, "address", port_min=1), follow)
+        following = read_following(table, is_followed=bool(follow))
+        peers[name] = PeerConfig(name, read_address(table, "address", port_min=1), follow, *following)
+    for table, peer in zip(top.tables("peer", KEYS["peer"]), peers.values(), strict=True):
+        check_via(table, peer, [other for other in peers if other != peer.name])
     return tuple(peers.values())
 
 
@@ -186,13 +197,29 @@ def _file_policy(table: TomlTable, peers: list[str]) -> FilePolicy:
         raise ConfigError(
             f"{table.file}: {table.label} names no dataset_types", hint='add dataset_types = ["raw"] or ["*"]'
         )
-    if not table.has("from"):
-        return FilePolicy(dataset_types)
-    from_site = table.text("from")
-    if from_site not in peers:
+    from_site = table.text("from") if table.has("from") else None
+    if from_site is not None and from_site not in peers:
         hint = did_you_mean(from_site, peers) if peers else "this site has no [[peer]]; add it"
         raise table.error("from", "is not a peer", hint=hint)
-    return FilePolicy(dataset_types, from_site)
+    return FilePolicy(
+        dataset_types,
+        from_site,
+        table.texts("collections"),
+        _store_url(table, "datastore") if table.has("datastore") else None,
+        table.integer("priority", 0, minimum=0),
+        _rate(table) if table.has("rate_limit") else None,
+    )
+
+
+def _rate(table: TomlTable) -> float:
+    """``rate_limit`` in bytes a second."""
+    match = _RATE.match(table.text("rate_limit"))
+    number = float(match[1]) if match else 0.0
+    if match is None or number <= 0:
+        raise table.error(
+            "rate_limit", "is not a rate", hint='write a number and B/s, kB/s, MB/s or GB/s: "20 MB/s"'
+        )
+    return number * _PREFIXES[match[2].lower()]
 
 
 def read_query(top: TomlTable) -> QueryConfig:

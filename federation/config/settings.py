@@ -11,6 +11,7 @@ import attrs
 
 from federation.config.secret import SecretUrl
 from federation.errors import UserError
+from federation.model.log_filter import LogFilter
 
 __all__ = ["Address", "FilePolicy", "PeerConfig", "QueryConfig", "RegistryConfig", "RegistryKind"]
 
@@ -63,11 +64,18 @@ class RegistryConfig:
 
 @attrs.frozen
 class PeerConfig:
-    """Another site; ``follow`` are the names of its schemas to replicate here, ``"*"`` stands for all."""
+    """Another site; ``follow`` are the names of its schemas to replicate here, ``"*"`` stands for all.
+
+    They are taken from the peers in ``via`` while it does not answer, passed on to other sites with ``relay``, and
+    without the rows that ``filter`` leaves out.
+    """
 
     name: str
     address: Address
     follow: tuple[str, ...] = ()
+    via: tuple[str, ...] = ()
+    relay: bool = False
+    filter: LogFilter = attrs.field(factory=LogFilter)
 
     def follows(self, schema: str) -> bool:
         """Whether the peer's own schema of this name is replicated here."""
@@ -76,16 +84,30 @@ class PeerConfig:
 
 @attrs.frozen
 class FilePolicy:
-    """Files that follow their rows here: of dataset types that match a glob, from one site or (None) from any."""
+    """Files that follow their rows here: of dataset types and collections that match globs, from one site or any.
+
+    They go to ``datastore_url`` (None: the site's own), those of higher ``priority`` first, at ``rate_bytes_s`` at most
+    (None: as fast as they come). Without ``collections``, every dataset of the types is meant.
+    """
 
     dataset_types: tuple[str, ...]
     from_site: str | None = None
+    collections: tuple[str, ...] = ()
+    datastore_url: str | None = None
+    priority: int = 0
+    rate_bytes_s: float | None = None
 
     def covers(self, dataset_type: str, site: str) -> bool:
-        """Whether the files of this dataset type, owned by ``site``, are copied here."""
-        return self.from_site in (None, site) and any(
-            fnmatch.fnmatchcase(dataset_type, pattern) for pattern in self.dataset_types
-        )
+        """Whether files of this dataset type, owned by ``site``, are copied here (as far as collections allow)."""
+        return self.from_site in (None, site) and _matches(dataset_type, self.dataset_types)
+
+    def covers_collection(self, name: str) -> bool:
+        """Whether the datasets of this collection are meant."""
+        return not self.collections or _matches(name, self.collections)
+
+
+def _matches(name: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in globs)
 
 
 @attrs.frozen

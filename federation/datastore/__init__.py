@@ -4,6 +4,7 @@ from federation.datastore.journal import TransferJournal
 from federation.datastore.paths import artifact_path
 from federation.datastore.source import Source, UrlSource
 from federation.datastore.store import Datastore, Stored
+from federation.datastore.throttle import Throttle
 from federation.datastore.transfer import (
     TransferEvent,
     TransferEventKind,
@@ -18,6 +19,7 @@ __all__ = [
     "Datastore",
     "Source",
     "Stored",
+    "Throttle",
     "TransferEvent",
     "TransferEventKind",
     "TransferFailure",

@@ -1,60 +1,49 @@
-"""Files that follow their rows: fetched by policy into this site's datastore, verified, then recorded."""
+"""Files that follow their rows: fetched by policy or on request into a datastore, verified, then recorded."""
 
 from __future__ import annotations
 
 import concurrent.futures
-import posixpath
-import re
+import functools
 import threading
 import time
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-import attrs
-import sqlalchemy as sa
+import tenacity
 
-from federation.datastore import UrlSource, artifact_path
-from federation.errors import ConflictError, FederationError, UnavailableError
+from federation.datastore import Datastore, Throttle, UrlSource
+from federation.errors import (
+    ConflictError,
+    FederationError,
+    NotFoundError,
+    UnavailableError,
+)
 from federation.killpoints import killpoint
-from federation.model.logical import TableKind
-from federation.model.system_tables import system_tables
 from federation.registry.artifacts import Artifact, record
-from federation.registry.transaction import select_rows
+from federation.registry.views import views
+from federation.replication.file_plan import chosen_files, wanted_files
+from federation.wire.messages import BroughtFile
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from federation.config import FilePolicy
-    from federation.datastore import Datastore
+    from federation.datastore import Stored
     from federation.model.position import SchemaId
     from federation.registry.registry import Registry
-    from federation.registry.schemas import HeldSchema
+    from federation.replication.file_plan import FileSource, WantedFile
     from federation.wire.client import SiteClient
+    from federation.wire.messages import FileSlice
 
-__all__ = ["FilePuller", "WantedFile"]
+__all__ = ["FilePuller"]
 
 #: files that are recorded in one transaction
 BATCH_FILES = 128
 WORKERS = 4
+#: how often a source that does not answer is asked in one go, and when a file is tried again
+ATTEMPTS = 3
 RETRY_S = 10.0
 IDLE_S = 5.0
-_SUFFIX = re.compile(r"(?:\.[A-Za-z0-9]{1,10}){1,2}\Z")
-
-
-@attrs.frozen
-class WantedFile:
-    """A file that policy wants here; ``site`` has it at ``uri``."""
-
-    dataset_id: uuid.UUID
-    dataset_type: str
-    run: str
-    site: str
-    uri: str
-    size_bytes: int | None
-    checksum: str | None
-    formatter: str | None
-    target_path: str
 
 
 class FilePuller:
@@ -77,6 +66,14 @@ class FilePuller:
         self._failed: dict[uuid.UUID, float] = {}
         self.errors: dict[uuid.UUID | None, str] = {}  # None: of a whole round
         self._wake, self._stopping = threading.Event(), threading.Event()
+        self._throttles = {
+            policy: Throttle(policy.rate_bytes_s, wait=self._stopping.wait) for policy in self._policies
+        }
+        self._stores = {
+            policy.datastore_url: Datastore(policy.datastore_url)
+            for policy in self._policies
+            if policy.datastore_url is not None
+        }
         self._thread = threading.Thread(target=self._run, name="pull-files", daemon=True)
 
     def start(self) -> None:
@@ -102,110 +99,120 @@ class FilePuller:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
+            began = time.monotonic()
             try:
                 self.pull()
                 self.errors.pop(None, None)
             except FederationError as error:
                 self.errors[None] = str(error)
+            # looking takes longer in larger registries: it shall not take more than half of the time
+            self._stopping.wait(min(time.monotonic() - began, IDLE_S))
             self._wake.wait(IDLE_S)
 
     def pull(self) -> int:
         """Bring every waiting file here; returns how many came. What failed is in ``errors`` and tried again later."""
         count = 0
-        for held in self._registry.held():
+        for held in self._registry.held() if self._policies else ():
             if held.owned or self._stopping.is_set():
                 continue
-            wanted = self._wanted(held)
+            wanted = wanted_files(self._registry, held, self._policies)
             self._waiting[held.schema] = len(wanted)
             now = time.monotonic()
-            due = [file for file in wanted.values() if self._failed.get(file[0].dataset_id, 0.0) <= now]
-            with concurrent.futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="pull-file") as pool:
-                for start in range(0, len(due), BATCH_FILES):
-                    if self._stopping.is_set():
-                        break
-                    done = [file for file in pool.map(self._bring, due[start : start + BATCH_FILES]) if file]
-                    self._record(done)
-                    count += len(done)
-                    self._waiting[held.schema] -= len(done)
+            due = [file for file in wanted.values() if self._failed.get(file.dataset_id, 0.0) <= now]
+            for done in self._bring_all(due):
+                count += sum(not one.error for one in done)
+                self._waiting[held.schema] -= sum(not one.error for one in done)
         return count
 
-    def _wanted(self, held: HeldSchema) -> dict[uuid.UUID, list[WantedFile]]:
-        """Where each waiting file of a replica is to be had."""
-        registry = self._registry
-        every = registry.held()
-        with registry.database.read([one.physical for one in every]) as connection:
-            tables = registry.tables_in(connection, held.physical)
-            types = [
-                name
-                for name, table in tables.items()
-                if table.kind is TableKind.DATASET_TYPE
-                and any(policy.covers(name, held.schema.site) for policy in self._policies)
-            ]
-            if not types:
-                return {}
-            dataset = registry.physical_tables(held.physical, tuple(tables.values()))["dataset"]
-            here = [self._artifacts(one) for one in every if one.owned]
-            found: dict[uuid.UUID, list[WantedFile]] = {}
-            for other in every:
-                if other.owned:
-                    continue
-                artifact = self._artifacts(other)
-                statement = sa.select(
-                    dataset.c.dataset_id, dataset.c.dataset_type, dataset.c.run, artifact.c.site, artifact.c.uri,
-                    artifact.c.size_bytes, artifact.c.checksum, artifact.c.formatter,
-                ).where(
-                    artifact.c.dataset_id == dataset.c.dataset_id,
-                    artifact.c.present,
-                    artifact.c.site != registry.site,
-                    dataset.c.dataset_type.in_(types),
-                    *(
-                        ~sa.exists().where(
-                            own.c.dataset_id == dataset.c.dataset_id, own.c.site == registry.site, own.c.present
-                        )
-                        for own in here
-                    ),
-                )  # fmt: skip
-                rows = connection.execute(statement).all()
-                paths = self._paths(connection, held, rows)
-                for row in rows:
-                    target = paths.get(row.dataset_id)
-                    if target is not None:
-                        file = WantedFile(*row, f"{target}{_suffix(row.uri)}")
-                        found.setdefault(row.dataset_id, []).append(file)
+    def bring(self, ids: Collection[uuid.UUID]) -> Iterator[BroughtFile]:
+        """Bring the files of these datasets here, whatever the policies say, and tell of each as it comes.
+
+        A file that was here already is told of too, and so is one that could not be brought, with the reason.
+        """
+        todo = dict.fromkeys(ids)
+        for held in self._registry.held():
+            if not todo:
+                return
+            wanted = chosen_files(self._registry, held, todo)
+            for done in self._bring_all(list(wanted.values())):
+                yield from done
+            for dataset_id in wanted:
+                todo.pop(dataset_id, None)
+        for dataset_id, size_bytes in self._present(todo).items():
+            todo.pop(dataset_id)
+            yield BroughtFile(dataset_id, size_bytes, was_here=True)
+        for dataset_id in todo:
+            error = NotFoundError(
+                f"no site that {self._registry.site} knows of has a file of dataset {dataset_id}",
+                hint=f"let {self._registry.site} follow the schema that owns it, and look at table artifact",
+            )
+            yield BroughtFile(dataset_id, error=error)
+
+    def store(self, file: FileSlice, formatter: str | None) -> BroughtFile:
+        """Keep a file that is sent here, under the name it would get if it were pulled, and record it.
+
+        `NotFoundError` when its dataset is not known here, `CorruptionError` when other bytes come than announced.
+        """
+        for held in self._registry.held():
+            wanted = chosen_files(self._registry, held, (file.dataset_id,)).get(file.dataset_id)
+            if wanted is not None:
+                stored = self._datastore.put_stream(
+                    _told(file.data),
+                    wanted.target_path,
+                    size_bytes=file.size_bytes,
+                    checksum=file.checksum or None,
+                )
+                checksum = file.checksum or stored.checksum
+                self._record(
+                    [Artifact(file.dataset_id, wanted.target_path, stored.size_bytes, checksum, formatter)]
+                )
+                if file.dataset_id in self.errors:
+                    raise ConflictError(self.errors.pop(file.dataset_id), hint="compare the two files")
+                return BroughtFile(file.dataset_id, stored.size_bytes)
+        present = self._present((file.dataset_id,))
+        if file.dataset_id in present:
+            return BroughtFile(file.dataset_id, present[file.dataset_id], was_here=True)
+        raise NotFoundError(
+            f"site {self._registry.site} knows no file of dataset {file.dataset_id}",
+            hint=f"let {self._registry.site} follow the schema that owns the dataset",
+        )
+
+    def _present(self, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
+        """Sizes of those files that are here."""
+        todo, found = {one.bytes: one for one in ids}, {}
+        for view in views(self._registry) if todo else ():
+            for dataset_id, site, size_bytes, present in view.of_datasets(
+                "artifact", list(todo), ("site", "size_bytes", "present")
+            ):
+                if site == self._registry.site and present:
+                    found[todo[dataset_id]] = size_bytes or 0
         return found
 
-    def _artifacts(self, held: HeldSchema) -> sa.Table:
-        return self._registry.physical_tables(held.physical, system_tables())["artifact"]
+    def _bring_all(self, files: Sequence[WantedFile]) -> Iterator[list[BroughtFile]]:
+        """Bring files, some at a time, and record them; what is told of is recorded."""
+        with concurrent.futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="pull-file") as pool:
+            for start in range(0, len(files), BATCH_FILES):
+                if self._stopping.is_set():
+                    return
+                found = list(pool.map(self._bring, files[start : start + BATCH_FILES]))
+                self._record([one for one in found if isinstance(one, Artifact)])
+                yield [self._outcome(one) for one in found]
 
-    def _paths(
-        self, connection: sa.Connection, held: HeldSchema, rows: Iterable[Any]
-    ) -> dict[uuid.UUID, str]:
-        """Where a file goes, without suffix: named by data ID, so that no two sites' paths meet."""
-        registry = self._registry
-        tables = registry.tables_in(connection, held.physical)
-        physical = registry.physical_tables(held.physical, tuple(tables.values()))
-        by_type: dict[str, list[uuid.UUID]] = {}
-        for row in rows:
-            by_type.setdefault(row.dataset_type, []).append(row.dataset_id)
-        paths = {}
-        for name, ids in by_type.items():
-            dimensions = [column for column in tables[name].unique[0] if column != "run"]
-            for row in select_rows(connection, physical[name], ("dataset_id",), [(one,) for one in ids]):
-                data_id = {dimension: row[dimension] for dimension in dimensions}
-                paths[row["dataset_id"]] = artifact_path(name, row["run"], data_id, row["dataset_id"])
-        return paths
+    def _outcome(self, found: Artifact | BroughtFile) -> BroughtFile:
+        if isinstance(found, BroughtFile):
+            return found
+        refused = self.errors.get(found.dataset_id)
+        error = ConflictError(refused) if refused else None
+        return BroughtFile(found.dataset_id, found.size_bytes or 0, error=error)
 
-    def _bring(self, sources: list[WantedFile]) -> Artifact | None:
+    def _bring(self, file: WantedFile) -> Artifact | BroughtFile:
         """One file from the first site that has it right."""
         problem: FederationError | None = None
-        for file in sources:
+        url = file.policy.datastore_url
+        store = self._datastore if url is None else self._stores[url]
+        for source in file.sources:
             try:
-                stored = self._datastore.put_stream(
-                    _told(self._chunks(file)),
-                    file.target_path,
-                    size_bytes=file.size_bytes,
-                    checksum=file.checksum,
-                )
+                stored = self._retrying(functools.partial(self._copy, file, source, store))
             except FederationError as error:
                 problem = error
                 continue
@@ -214,28 +221,49 @@ class FilePuller:
             self.errors.pop(file.dataset_id, None)
             return Artifact(
                 file.dataset_id,
-                file.target_path,
+                file.target_path if store is self._datastore else store.resolve(file.target_path),
                 stored.size_bytes,
-                file.checksum or stored.checksum,
-                file.formatter,
+                source.checksum or stored.checksum,
+                source.formatter,
             )
-        identity = sources[0].dataset_id
-        self._failed[identity] = time.monotonic() + RETRY_S
-        self.errors[identity] = str(problem)
-        return None
+        assert problem is not None
+        self._failed[file.dataset_id] = time.monotonic() + RETRY_S
+        self.errors[file.dataset_id] = str(problem)
+        return BroughtFile(file.dataset_id, error=problem)
 
-    def _chunks(self, file: WantedFile) -> Iterator[bytes]:
-        client = self._clients.get(file.site)
+    def _retrying(self, attempt: Callable[[], Stored]) -> Stored:
+        """The attempt, again while its source does not answer."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(UnavailableError),
+            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_when_event_set(self._stopping),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=RETRY_S),
+            sleep=tenacity.sleep_using_event(self._stopping),
+            reraise=True,
+        )
+        return retrying(attempt)
+
+    def _copy(self, file: WantedFile, source: FileSource, store: Datastore) -> Stored:
+        chunks = self._chunks(file.dataset_id, source)
+        throttle = self._throttles.get(file.policy)
+        return store.put_stream(
+            _told(throttle.passing(chunks) if throttle else chunks),
+            file.target_path,
+            size_bytes=source.size_bytes,
+            checksum=source.checksum,
+        )
+
+    def _chunks(self, dataset_id: uuid.UUID, source: FileSource) -> Iterator[bytes]:
+        client = self._clients.get(source.site)
         if client is not None:
-            with client.fetch(file.dataset_id) as stream:
+            with client.fetch(dataset_id) as stream:
                 yield from stream
-        elif "://" in file.uri:
-            with UrlSource(file.uri).open() as chunks:
+        elif "://" in source.uri:
+            with UrlSource(source.uri).open() as chunks:
                 yield from chunks
         else:
-            raise UnavailableError(
-                f"dataset {file.dataset_id} is at site {file.site}, which is no peer of {self._registry.site}",
-                hint=f"add a [[peer]] for {file.site}",
+            raise NotFoundError(
+                f"dataset {dataset_id} is at site {source.site}, which is no peer of {self._registry.site}",
+                hint=f"add a [[peer]] for {source.site}",
             )
 
     def _record(self, done: list[Artifact]) -> None:
@@ -257,9 +285,3 @@ class FilePuller:
 def _told(chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield from chunks
     killpoint("files.before_rename")
-
-
-def _suffix(uri: str) -> str:
-    name = posixpath.basename(urlsplit(uri).path if "://" in uri else uri)
-    found = _SUFFIX.search(name)
-    return found[0] if found else ""

@@ -28,7 +28,7 @@ from federation.wire.server import build_server
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Acknowledgement,
         BootstrapFrom,
         BootstrapPart,
+        BroughtFile,
         DigestAnswer,
         DigestOf,
         ExecuteCall,
@@ -210,6 +211,14 @@ class SiteServer:
             file.seek(offset)
             while chunk := file.read(_READ_BYTES):
                 yield chunk
+
+    def bring(self, ids: Sequence[uuid.UUID]) -> Iterator[BroughtFile]:
+        """Bring the files of these datasets here."""
+        return self._files.bring(ids)
+
+    def store(self, file: FileSlice, formatter: str | None) -> BroughtFile:
+        """Keep a file that a peer sends."""
+        return self._files.store(file, formatter)
 
     def follow(self, start: FollowFrom, is_active: Callable[[], bool]) -> Iterator[FollowBatch]:
         """Entries of a log as they commit."""

@@ -8,13 +8,21 @@ import grpc
 
 from federation.wire.arrow import arrow_schema, column_pairs, encode_keys, encode_schema
 from federation.wire.catalog import decode_catalog
-from federation.wire.convert import batch_in, bootstrap_out, digest_in, filter_out, part_in, status_in
+from federation.wire.convert import (
+    batch_in,
+    bootstrap_out,
+    brought_in,
+    digest_in,
+    filter_out,
+    part_in,
+    status_in,
+)
 from federation.wire.errors import from_rpc
 from federation.wire.streams import ExecuteStream, FetchStream, ResponseStream
 from federation.wire.v1 import log_pb2, log_pb2_grpc, query_pb2, query_pb2_grpc, site_pb2, site_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     import pyarrow as pa
@@ -24,9 +32,11 @@ if TYPE_CHECKING:
         Acknowledgement,
         BootstrapFrom,
         BootstrapPart,
+        BroughtFile,
         Column,
         DigestAnswer,
         DigestOf,
+        FileSlice,
         FollowBatch,
         FollowFrom,
         SiteStatus,
@@ -37,6 +47,8 @@ __all__ = ["MESSAGE_BYTES_MAX", "SiteClient"]
 T = TypeVar("T")
 
 MESSAGE_BYTES_MAX = 64 << 20
+#: time for a file to be sent and kept
+STORE_S = 3600.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
@@ -102,6 +114,15 @@ class SiteClient:
         request = site_pb2.FetchRequest(dataset_id=dataset_id.bytes, offset=offset)
         return FetchStream(self._stream(self._site.Fetch, request, _same))
 
+    def bring(self, ids: Iterable[UUID]) -> ResponseStream[BroughtFile]:
+        """Let the site bring the files of these datasets to itself; tells of each."""
+        request = site_pb2.BringRequest(dataset_ids=[one.bytes for one in ids])
+        return self._stream(self._site.Bring, request, brought_in)
+
+    def store(self, file: FileSlice, formatter: str | None = None) -> BroughtFile:
+        """Send the site a whole file of a dataset that it knows; it is there, verified, when this returns."""
+        return brought_in(self._unary(self._site.Store, _file_messages(file, formatter), STORE_S))
+
     def follow(self, start: FollowFrom) -> ResponseStream[FollowBatch]:
         """Entries after a position and heartbeats, until `ResponseStream.cancel` or an error."""
         request = log_pb2.FollowRequest(
@@ -139,6 +160,7 @@ class SiteClient:
             table=wanted.table,
             bucket_count=wanted.bucket_count,
             buckets=wanted.buckets,
+            filter=filter_out(wanted.filter),
         )
         return digest_in(self._unary(self._log.Digest, request, timeout_s))
 
@@ -168,6 +190,17 @@ class SiteClient:
     ) -> ResponseStream[T]:
         call = method(request, timeout=timeout_s)
         return ResponseStream(call, convert, self.site, self.address, sql)
+
+
+def _file_messages(file: FileSlice, formatter: str | None) -> Iterator[Any]:
+    yield site_pb2.StoreRequest(
+        dataset_id=file.dataset_id.bytes,
+        size_bytes=file.size_bytes,
+        checksum=file.checksum,
+        formatter=formatter or "",
+    )
+    for data in file.data:
+        yield site_pb2.StoreRequest(data=data)
 
 
 def _same(message: Any) -> Any:

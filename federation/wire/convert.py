@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+from federation.errors import BY_CODE, FederationError
 from federation.model.change import LogEntry
 from federation.model.position import Position, SchemaId
 from federation.wire.messages import (
     BootstrapFrom,
     BootstrapPart,
+    BroughtFile,
     BucketDigest,
     DigestAnswer,
     FollowBatch,
@@ -25,6 +28,8 @@ __all__ = [
     "batch_out",
     "bootstrap_in",
     "bootstrap_out",
+    "brought_in",
+    "brought_out",
     "digest_in",
     "digest_out",
     "filter_in",
@@ -183,6 +188,7 @@ def bootstrap_out(start: BootstrapFrom) -> Any:
         after_part=start.after_part,
         bucket_count=start.bucket_count,
         have=[log_pb2.TableBuckets(table=table, digests=digests) for table, digests in start.have.items()],
+        only=[log_pb2.StaleBuckets(table=table, buckets=buckets) for table, buckets in start.only.items()],
     )
 
 
@@ -197,7 +203,29 @@ def bootstrap_in(message: Any) -> BootstrapFrom:
         message.after_part,
         message.bucket_count,
         {one.table: one.digests for one in message.have},
+        {one.table: tuple(one.buckets) for one in message.only},
     )
+
+
+def brought_out(file: BroughtFile) -> Any:
+    """What became of a file as its message."""
+    return site_pb2.BroughtFile(
+        dataset_id=file.dataset_id.bytes,
+        size_bytes=file.size_bytes,
+        was_here=file.was_here,
+        error_code=file.error.code if file.error else "",
+        error_message=file.error.message if file.error else "",
+        error_hint=file.error.hint if file.error else "",
+    )
+
+
+def brought_in(message: Any) -> BroughtFile:
+    """What became of a file from its message."""
+    error = None
+    if message.error_code:
+        kind = BY_CODE.get(message.error_code, FederationError)
+        error = kind(message.error_message, hint=message.error_hint)
+    return BroughtFile(uuid.UUID(bytes=message.dataset_id), message.size_bytes, message.was_here, error)
 
 
 def part_out(part: BootstrapPart) -> Any:
@@ -213,6 +241,7 @@ def part_out(part: BootstrapPart) -> Any:
         part=part.part,
         body_digest=part.body_digest,
         stale=[log_pb2.StaleBuckets(table=table, buckets=buckets) for table, buckets in part.stale.items()],
+        size_bytes=part.size_bytes,
     )
 
 
@@ -229,6 +258,7 @@ def part_in(message: Any) -> BootstrapPart:
         message.part,
         message.body_digest,
         {one.table: tuple(one.buckets) for one in message.stale},
+        message.size_bytes,
     )
 
 
@@ -245,6 +275,9 @@ def digest_out(answer: DigestAnswer) -> Any:
             for b in answer.buckets
         ],
         rows=[log_pb2.RowDigest(key=r.key, digest=r.digest) for r in answer.rows],
+        by_bucket=[
+            log_pb2.TableBuckets(table=table, digests=digests) for table, digests in answer.by_bucket.items()
+        ],
     )
 
 
@@ -256,4 +289,5 @@ def digest_in(message: Any) -> DigestAnswer:
         tuple(TableDigest(t.table, t.row_count, t.digest) for t in message.tables),
         tuple(BucketDigest(b.bucket, b.row_count, b.digest) for b in message.buckets),
         tuple(RowDigest(r.key, r.digest) for r in message.rows),
+        {one.table: one.digests for one in message.by_bucket},
     )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from federation.model.log_filter import LogFilter
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from federation.errors import FederationError
     from federation.model.change import LogEntry
     from federation.model.logical import LogicalType
     from federation.model.position import Position, SchemaId
@@ -21,6 +24,7 @@ __all__ = [
     "Acknowledgement",
     "BootstrapFrom",
     "BootstrapPart",
+    "BroughtFile",
     "BucketDigest",
     "Column",
     "DigestAnswer",
@@ -116,15 +120,13 @@ class FileSlice:
 
 
 @attrs.frozen
-class LogFilter:
-    """What of a schema is followed, as globs of names; an empty tuple leaves nothing out."""
+class BroughtFile:
+    """What became of a file that was to be brought to a site: ``error`` says why it is not there."""
 
-    tables: tuple[str, ...] = ()
-    dataset_types: tuple[str, ...] = ()
-    collections: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.tables or self.dataset_types or self.collections)
+    dataset_id: UUID
+    size_bytes: int = 0
+    was_here: bool = False
+    error: FederationError | None = None
 
 
 @attrs.frozen
@@ -137,7 +139,7 @@ class FollowFrom:
     chain: bytes
     follower: str
     universe_fingerprint: str
-    filter: LogFilter = LogFilter()
+    filter: LogFilter = attrs.field(factory=LogFilter)
 
 
 @attrs.frozen
@@ -173,17 +175,19 @@ class BootstrapFrom:
     """Who wants a copy of which schema.
 
     ``copy_id`` and ``after_part`` go on with a copy of which so many parts have arrived. With ``have`` (by table, the
-    16-byte digests of ``bucket_count`` hash buckets of keys, one after the other) only what differs is sent.
+    16-byte digests of ``bucket_count`` hash buckets of keys, one after the other) only what differs is sent, with
+    ``only`` (by table) the rows of those buckets.
     """
 
     schema: SchemaId
     follower: str
     universe_fingerprint: str
-    filter: LogFilter = LogFilter()
+    filter: LogFilter = attrs.field(factory=LogFilter)
     copy_id: str = ""
     after_part: int = 0
     bucket_count: int = 0
     have: Mapping[str, bytes] = attrs.field(factory=dict)
+    only: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -191,7 +195,8 @@ class BootstrapPart:
     """Some rows of a schema as of one position: ``body`` is encoded changes, all of them puts.
 
     ``part`` numbers the parts of copy ``copy_id`` from 1. ``stale`` are the buckets whose rows those sent replace, by
-    table, in the first part of an answer to `BootstrapFrom.have`.
+    table, in the first part of an answer to `BootstrapFrom.have`; ``size_bytes`` is what the schema takes in the
+    source's database, roughly.
     """
 
     epoch: str
@@ -204,18 +209,20 @@ class BootstrapPart:
     part: int = 0
     body_digest: bytes = b""
     stale: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
+    size_bytes: int = 0
 
 
 @attrs.frozen
 class DigestOf:
-    """What to digest: every table; with ``table``, ``bucket_count`` hash buckets of its keys; with ``buckets`` too,
-    the single rows of those.
+    """What to digest: every table and ``bucket_count`` hash buckets of the keys of each; with ``table``, those of one;
+    with ``buckets`` too, the single rows of those. With ``filter``, only of what a follower with it has.
     """
 
     schema: SchemaId
     table: str = ""
     bucket_count: int = 0
     buckets: tuple[int, ...] = ()
+    filter: LogFilter = attrs.field(factory=LogFilter)
 
 
 @attrs.frozen
@@ -246,10 +253,11 @@ class RowDigest:
 
 @attrs.frozen
 class DigestAnswer:
-    """Digests as of one position."""
+    """Digests as of one position; ``by_bucket`` has 16 bytes a bucket for each table with rows."""
 
     epoch: str
     lsn: int
     tables: tuple[TableDigest, ...] = ()
     buckets: tuple[BucketDigest, ...] = ()
     rows: tuple[RowDigest, ...] = ()
+    by_bucket: Mapping[str, bytes] = attrs.field(factory=dict)

@@ -18,6 +18,7 @@ from federation.wire.client import MESSAGE_BYTES_MAX
 from federation.wire.convert import (
     batch_out,
     bootstrap_in,
+    brought_out,
     digest_out,
     filter_in,
     part_out,
@@ -25,11 +26,11 @@ from federation.wire.convert import (
     status_out,
 )
 from federation.wire.errors import abort
-from federation.wire.messages import Acknowledgement, DigestOf, ExecuteCall, FollowFrom
+from federation.wire.messages import Acknowledgement, DigestOf, ExecuteCall, FileSlice, FollowFrom
 from federation.wire.v1 import log_pb2, log_pb2_grpc, query_pb2, query_pb2_grpc, site_pb2, site_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from federation.wire.messages import (
         BootstrapFrom,
         BootstrapPart,
+        BroughtFile,
         DigestAnswer,
-        FileSlice,
         FollowBatch,
         SiteStatus,
     )
@@ -72,6 +73,10 @@ class SiteService(Protocol):
     def status(self) -> SiteStatus: ...
 
     def fetch(self, dataset_id: uuid.UUID, offset: int) -> FileSlice: ...
+
+    def bring(self, ids: Sequence[uuid.UUID]) -> Iterator[BroughtFile]: ...
+
+    def store(self, file: FileSlice, formatter: str | None) -> BroughtFile: ...
 
     def follow(self, start: FollowFrom, is_active: Callable[[], bool]) -> Iterator[FollowBatch]: ...
 
@@ -186,15 +191,38 @@ class _Site(site_pb2_grpc.SiteServicer):  # type: ignore[misc]
 
     def Fetch(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         with _errors(context):
-            if len(request.dataset_id) != 16:
-                raise UserError(
-                    f"a dataset id has 16 bytes, not {len(request.dataset_id)}", hint="send the UUID's bytes"
-                )
-            found = self._service.fetch(uuid.UUID(bytes=request.dataset_id), request.offset)
+            found = self._service.fetch(_dataset_id(request.dataset_id), request.offset)
             with _closing(found.data):
                 yield site_pb2.FetchResponse(size_bytes=found.size_bytes, checksum=found.checksum)
                 for data in found.data:
                     yield site_pb2.FetchResponse(data=data)
+
+
+    def Bring(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        with _errors(context):
+            brought = self._service.bring([_dataset_id(one) for one in request.dataset_ids])
+            with _closing(brought):
+                for file in brought:
+                    yield brought_out(file)
+
+    def Store(self, requests: Any, context: Any) -> Any:  # noqa: N802
+        with _errors(context):
+            first = next(requests, None)
+            if first is None:
+                raise UserError("a file was announced and not sent", hint="send a header first")
+            file = FileSlice(
+                _dataset_id(first.dataset_id),
+                first.size_bytes,
+                first.checksum,
+                (request.data for request in requests),
+            )
+            return brought_out(self._service.store(file, first.formatter or None))
+
+
+def _dataset_id(data: bytes) -> uuid.UUID:
+    if len(data) != 16:
+        raise UserError(f"a dataset id has 16 bytes, not {len(data)}", hint="send the UUID's bytes")
+    return uuid.UUID(bytes=data)
 
 
 class _ChangeLog(log_pb2_grpc.ChangeLogServicer):  # type: ignore[misc]
@@ -235,5 +263,11 @@ class _ChangeLog(log_pb2_grpc.ChangeLogServicer):  # type: ignore[misc]
     def Digest(self, request: Any, context: Any) -> Any:  # noqa: N802
         with _errors(context):
             schema = SchemaId(request.site, request.schema)
-            wanted = DigestOf(schema, request.table, request.bucket_count, tuple(request.buckets))
+            wanted = DigestOf(
+                schema,
+                request.table,
+                request.bucket_count,
+                tuple(request.buckets),
+                filter_in(request.filter),
+            )
             return digest_out(self._service.digest(wanted))

@@ -79,6 +79,7 @@ COMMANDS = {
     "snapshot diff",
     "snapshot extend",
     "snapshot verify",
+    "transfer",
 }
 
 

@@ -94,6 +94,16 @@ class TestAFullFile:
         assert not policy.covers("raw_log", "base")
         assert FilePolicy(("*",)).covers("anything", "anywhere")
 
+    def test_reads_where_which_and_how_fast_files_are_copied(self) -> None:
+        text = MINIMAL + (
+            '[[replicate_files]]\ndataset_types = ["raw"]\ncollections = ["LSST*"]\ndatastore = "../archive"\n'
+            'priority = 3\nrate_limit = "1.5 MB/s"\n'
+        )
+        (policy,) = parse(text).replicate_files
+        assert policy == FilePolicy(("raw",), None, ("LSST*",), "file:///etc/archive", 3, 1.5e6)
+        assert policy.covers_collection("LSSTCam/raw/all")
+        assert not policy.covers_collection("HSC/raw/all")
+
     def test_a_plain_path_is_a_datastore_beside_the_file(self) -> None:
         site = parse(MINIMAL + '[datastore]\nurl = "../files"\n')
         assert site.datastore_url == "file:///etc/files"
@@ -159,6 +169,16 @@ WRONG = {
         MINIMAL + PEERS.replace('["base", "alice"]', '"*"'),
         'follow = "*" is not a list',
         "[",
+    ),
+    "files at no rate": (
+        MINIMAL + '[[replicate_files]]\ndataset_types = ["*"]\nrate_limit = "fast"\n',
+        'rate_limit = "fast" is not a rate',
+        "20 MB/s",
+    ),
+    "rate limit of zero": (
+        MINIMAL + '[[replicate_files]]\ndataset_types = ["*"]\nrate_limit = "0 MB/s"\n',
+        "is not a rate",
+        "20 MB/s",
     ),
     "files of nothing": (
         MINIMAL + "[[replicate_files]]\n",

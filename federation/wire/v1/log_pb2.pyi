@@ -95,7 +95,7 @@ class AcknowledgeResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class BootstrapRequest(_message.Message):
-    __slots__ = ("site", "schema", "follower", "universe_fingerprint", "filter", "copy_id", "after_part", "bucket_count", "have")
+    __slots__ = ("site", "schema", "follower", "universe_fingerprint", "filter", "copy_id", "after_part", "bucket_count", "have", "only")
     SITE_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     FOLLOWER_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +105,7 @@ class BootstrapRequest(_message.Message):
     AFTER_PART_FIELD_NUMBER: _ClassVar[int]
     BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
     HAVE_FIELD_NUMBER: _ClassVar[int]
+    ONLY_FIELD_NUMBER: _ClassVar[int]
     site: str
     schema: str
     follower: str
@@ -114,7 +115,8 @@ class BootstrapRequest(_message.Message):
     after_part: int
     bucket_count: int
     have: _containers.RepeatedCompositeFieldContainer[TableBuckets]
-    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., copy_id: _Optional[str] = ..., after_part: _Optional[int] = ..., bucket_count: _Optional[int] = ..., have: _Optional[_Iterable[_Union[TableBuckets, _Mapping]]] = ...) -> None: ...
+    only: _containers.RepeatedCompositeFieldContainer[StaleBuckets]
+    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., copy_id: _Optional[str] = ..., after_part: _Optional[int] = ..., bucket_count: _Optional[int] = ..., have: _Optional[_Iterable[_Union[TableBuckets, _Mapping]]] = ..., only: _Optional[_Iterable[_Union[StaleBuckets, _Mapping]]] = ...) -> None: ...
 
 class TableBuckets(_message.Message):
     __slots__ = ("table", "digests")
@@ -133,7 +135,7 @@ class StaleBuckets(_message.Message):
     def __init__(self, table: _Optional[str] = ..., buckets: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class BootstrapResponse(_message.Message):
-    __slots__ = ("epoch", "lsn", "chain", "schema_version", "body", "last", "copy_id", "part", "body_digest", "stale")
+    __slots__ = ("epoch", "lsn", "chain", "schema_version", "body", "last", "copy_id", "part", "body_digest", "stale", "size_bytes")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LSN_FIELD_NUMBER: _ClassVar[int]
     CHAIN_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +146,7 @@ class BootstrapResponse(_message.Message):
     PART_FIELD_NUMBER: _ClassVar[int]
     BODY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     STALE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     epoch: str
     lsn: int
     chain: bytes
@@ -154,35 +157,40 @@ class BootstrapResponse(_message.Message):
     part: int
     body_digest: bytes
     stale: _containers.RepeatedCompositeFieldContainer[StaleBuckets]
-    def __init__(self, epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., schema_version: _Optional[int] = ..., body: _Optional[bytes] = ..., last: _Optional[bool] = ..., copy_id: _Optional[str] = ..., part: _Optional[int] = ..., body_digest: _Optional[bytes] = ..., stale: _Optional[_Iterable[_Union[StaleBuckets, _Mapping]]] = ...) -> None: ...
+    size_bytes: int
+    def __init__(self, epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., schema_version: _Optional[int] = ..., body: _Optional[bytes] = ..., last: _Optional[bool] = ..., copy_id: _Optional[str] = ..., part: _Optional[int] = ..., body_digest: _Optional[bytes] = ..., stale: _Optional[_Iterable[_Union[StaleBuckets, _Mapping]]] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class DigestRequest(_message.Message):
-    __slots__ = ("site", "schema", "table", "bucket_count", "buckets")
+    __slots__ = ("site", "schema", "table", "bucket_count", "buckets", "filter")
     SITE_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
     BUCKET_COUNT_FIELD_NUMBER: _ClassVar[int]
     BUCKETS_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     site: str
     schema: str
     table: str
     bucket_count: int
     buckets: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., table: _Optional[str] = ..., bucket_count: _Optional[int] = ..., buckets: _Optional[_Iterable[int]] = ...) -> None: ...
+    filter: Filter
+    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., table: _Optional[str] = ..., bucket_count: _Optional[int] = ..., buckets: _Optional[_Iterable[int]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ...) -> None: ...
 
 class DigestResponse(_message.Message):
-    __slots__ = ("epoch", "lsn", "tables", "buckets", "rows")
+    __slots__ = ("epoch", "lsn", "tables", "buckets", "rows", "by_bucket")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LSN_FIELD_NUMBER: _ClassVar[int]
     TABLES_FIELD_NUMBER: _ClassVar[int]
     BUCKETS_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    BY_BUCKET_FIELD_NUMBER: _ClassVar[int]
     epoch: str
     lsn: int
     tables: _containers.RepeatedCompositeFieldContainer[TableDigest]
     buckets: _containers.RepeatedCompositeFieldContainer[BucketDigest]
     rows: _containers.RepeatedCompositeFieldContainer[RowDigest]
-    def __init__(self, epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., tables: _Optional[_Iterable[_Union[TableDigest, _Mapping]]] = ..., buckets: _Optional[_Iterable[_Union[BucketDigest, _Mapping]]] = ..., rows: _Optional[_Iterable[_Union[RowDigest, _Mapping]]] = ...) -> None: ...
+    by_bucket: _containers.RepeatedCompositeFieldContainer[TableBuckets]
+    def __init__(self, epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., tables: _Optional[_Iterable[_Union[TableDigest, _Mapping]]] = ..., buckets: _Optional[_Iterable[_Union[BucketDigest, _Mapping]]] = ..., rows: _Optional[_Iterable[_Union[RowDigest, _Mapping]]] = ..., by_bucket: _Optional[_Iterable[_Union[TableBuckets, _Mapping]]] = ...) -> None: ...
 
 class TableDigest(_message.Message):
     __slots__ = ("table", "row_count", "digest")

@@ -69,3 +69,39 @@ class FetchResponse(_message.Message):
     size_bytes: int
     checksum: str
     def __init__(self, data: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., checksum: _Optional[str] = ...) -> None: ...
+
+class BringRequest(_message.Message):
+    __slots__ = ("dataset_ids",)
+    DATASET_IDS_FIELD_NUMBER: _ClassVar[int]
+    dataset_ids: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, dataset_ids: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class BroughtFile(_message.Message):
+    __slots__ = ("dataset_id", "size_bytes", "was_here", "error_code", "error_message", "error_hint")
+    DATASET_ID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WAS_HERE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_HINT_FIELD_NUMBER: _ClassVar[int]
+    dataset_id: bytes
+    size_bytes: int
+    was_here: bool
+    error_code: str
+    error_message: str
+    error_hint: str
+    def __init__(self, dataset_id: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., was_here: _Optional[bool] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ..., error_hint: _Optional[str] = ...) -> None: ...
+
+class StoreRequest(_message.Message):
+    __slots__ = ("dataset_id", "size_bytes", "checksum", "formatter", "data")
+    DATASET_ID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    FORMATTER_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    dataset_id: bytes
+    size_bytes: int
+    checksum: str
+    formatter: str
+    data: bytes
+    def __init__(self, dataset_id: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., checksum: _Optional[str] = ..., formatter: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...

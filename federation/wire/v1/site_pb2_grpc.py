@@ -44,6 +44,16 @@ class SiteStub:
                 request_serializer=federation_dot_wire_dot_v1_dot_site__pb2.FetchRequest.SerializeToString,
                 response_deserializer=federation_dot_wire_dot_v1_dot_site__pb2.FetchResponse.FromString,
                 _registered_method=True)
+        self.Bring = channel.unary_stream(
+                '/federation.wire.v1.Site/Bring',
+                request_serializer=federation_dot_wire_dot_v1_dot_site__pb2.BringRequest.SerializeToString,
+                response_deserializer=federation_dot_wire_dot_v1_dot_site__pb2.BroughtFile.FromString,
+                _registered_method=True)
+        self.Store = channel.stream_unary(
+                '/federation.wire.v1.Site/Store',
+                request_serializer=federation_dot_wire_dot_v1_dot_site__pb2.StoreRequest.SerializeToString,
+                response_deserializer=federation_dot_wire_dot_v1_dot_site__pb2.BroughtFile.FromString,
+                _registered_method=True)
 
 
 class SiteServicer:
@@ -62,6 +72,20 @@ class SiteServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Bring(self, request, context):
+        """Brings files of datasets to this site from wherever they are; tells of each as it comes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Store(self, request_iterator, context):
+        """Keeps one file that is sent: a header, then data.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SiteServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -74,6 +98,16 @@ def add_SiteServicer_to_server(servicer, server):
                     servicer.Fetch,
                     request_deserializer=federation_dot_wire_dot_v1_dot_site__pb2.FetchRequest.FromString,
                     response_serializer=federation_dot_wire_dot_v1_dot_site__pb2.FetchResponse.SerializeToString,
+            ),
+            'Bring': grpc.unary_stream_rpc_method_handler(
+                    servicer.Bring,
+                    request_deserializer=federation_dot_wire_dot_v1_dot_site__pb2.BringRequest.FromString,
+                    response_serializer=federation_dot_wire_dot_v1_dot_site__pb2.BroughtFile.SerializeToString,
+            ),
+            'Store': grpc.stream_unary_rpc_method_handler(
+                    servicer.Store,
+                    request_deserializer=federation_dot_wire_dot_v1_dot_site__pb2.StoreRequest.FromString,
+                    response_serializer=federation_dot_wire_dot_v1_dot_site__pb2.BroughtFile.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -130,6 +164,60 @@ class Site:
             '/federation.wire.v1.Site/Fetch',
             federation_dot_wire_dot_v1_dot_site__pb2.FetchRequest.SerializeToString,
             federation_dot_wire_dot_v1_dot_site__pb2.FetchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Bring(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/federation.wire.v1.Site/Bring',
+            federation_dot_wire_dot_v1_dot_site__pb2.BringRequest.SerializeToString,
+            federation_dot_wire_dot_v1_dot_site__pb2.BroughtFile.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Store(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/federation.wire.v1.Site/Store',
+            federation_dot_wire_dot_v1_dot_site__pb2.StoreRequest.SerializeToString,
+            federation_dot_wire_dot_v1_dot_site__pb2.BroughtFile.FromString,
             options,
             channel_credentials,
             insecure,
