@@ -41,7 +41,7 @@ def test_schedules_do_what_they_are_for() -> None:
     assert any(len(world.owner.log.history) > 1 for world in worlds)
     assert any(world.owner.log.floor.lsn > 0 for world in worlds)
     assert any(site.log.former for world in worlds for site in world.sites.values())
-    assert all(world.owner.log.state.lsn > 5 for world in worlds)
+    assert sum(world.owner.log.state.lsn for world in worlds) > 10 * len(worlds)
     assert {site for world in worlds for site in world.sites} == {OWNER, "base", "relay", "ncsa", "far"}
 
 
