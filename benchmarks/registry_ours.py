@@ -5,22 +5,27 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import registry_data as data
+import sqlalchemy as sa
 from registry_timing import Figures, median_s, percentile_ms, streamed
 
 from federation.execution.coordinator import Coordinator
 from federation.execution.local_site import LocalSite
+from federation.model.coded import Coded
 from federation.model.collection import Collection, CollectionType
 from federation.model.dataset import DatasetType
 from federation.model.dimension import DimensionUniverse
+from federation.model.position import SchemaId
 from federation.model.timespan import Timespan
 from federation.registry import collections, dataset_types, datasets, dimensions
+from federation.registry.bulk import insert_columns
 from federation.registry.lookup import DatasetLookup
 from federation.registry.registry import Registry
+from federation.registry.schema_admin import drop_schema
 from federation.session import Session
 from federation.storage import PostgresDatabase, SqliteDatabase
 
@@ -52,8 +57,6 @@ def session(place: str) -> Iterator[Session]:
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     row = dict(record)
-    if "region" in row:
-        row["region"] = row["region"].encode()
     if "timespan" in row:
         row["timespan_begin"], row["timespan_end"] = row.pop("timespan")
     return row
@@ -61,7 +64,9 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def insert_records(registry: Registry, element: str, records: list[data.Record]) -> None:
     with registry.transaction(SITE) as tx:
-        dimensions.insert_records(tx, element, [_row(record) for record in records])
+        dimensions.insert_records(
+            tx, element, [_row(record) if "timespan" in record else record for record in records]
+        )
 
 
 def insert_datasets(registry: Registry, name: str, run: str, ids: list[data.Record]) -> list[uuid.UUID]:
@@ -125,8 +130,45 @@ def registration(place: str, n: int) -> Figures:
     ids = data.data_ids(n)
     with open_registry(place) as registry:
         began = time.perf_counter()
-        insert_datasets(registry, "calexp", "run0", ids)
+        with registry.transaction(SITE) as tx:
+            datasets.insert_many(tx, "calexp", "run0", ids)
         return {"datasets": time.perf_counter() - began}
+
+
+def floor(place: str, n: int) -> Figures:
+    """How long a new schema takes to store the rows of those sections in tables of the same kind, and no more."""
+    written = {
+        "visit": ("visit",),
+        "visit_detector_region": ("visit_detector_region",),
+        "datasets": ("dataset", "calexp"),
+    }
+    figures = {}
+    with open_registry(place) as registry:
+        tables = registry.tables(SchemaId(SITE, SITE))
+        registry.create_schema("floor")
+        with registry.transaction("floor") as tx:
+            tx.add_table(tables["calexp"])
+        here = registry.physical_tables(SITE, tuple(tables.values()))
+        there = registry.physical_tables("floor", tuple(tables.values()))
+        for name, of in written.items():
+            with registry.database.read((SITE,)) as connection:
+                columns = {one: _columns(connection.execute(sa.select(here[one])).all()) for one in of}
+            began = time.perf_counter()
+            with registry.database.write("floor") as connection:
+                for one, values in columns.items():
+                    insert_columns(connection, there[one], tables[one], tables[one].stored_names, values)
+            figures[f"{name}_floor"] = time.perf_counter() - began
+        # what is read afterwards is one schema, as the peer's
+        drop_schema(registry, "floor", force=True)
+    return figures
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    columns = [
+        [one.bytes if isinstance(one, uuid.UUID) else one for one in column]
+        for column in zip(*rows, strict=True)
+    ]
+    return [Coded.of(column) if len(set(column)) < len(column) // 2 else column for column in columns]
 
 
 def _sql(place: str, name: str, sql: str) -> Figures:

@@ -17,7 +17,7 @@ URL_VARIABLE = "FEDERATION_TEST_POSTGRES_URL"
 EXTENSION = "btree_gist"
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """Where an installed PostgreSQL has its programs, the newest one's."""
     found = shutil.which("initdb")
     if found:
@@ -38,7 +38,7 @@ def postgres_server(root: Path) -> Iterator[str]:
     if given:
         yield given
         return
-    programs = _programs()
+    installed = programs()
     data = root / "postgres"
     data.mkdir()
     user = None
@@ -50,7 +50,7 @@ def postgres_server(root: Path) -> Iterator[str]:
 
     def run(program: str, *arguments: str) -> None:
         subprocess.run(
-            [programs / program, "-D", data, *arguments],
+            [installed / program, "-D", data, *arguments],
             check=True,
             user=user,
             cwd=data,

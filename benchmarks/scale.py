@@ -4,7 +4,8 @@
 
 The peer of every line is the same registry when it was small: ratio is small over large for times, large over small
 for rates, so that 1 is "size does not matter" and less is slower. With --json, one object a line: name, n, ours, peer,
-ratio, goal; lookups in milliseconds (median), ingest in datasets per second.
+ratio, goal; lookups in milliseconds (median), ingest in datasets per second. ``bare_select`` has no goal: it is what
+the database itself takes for a row by its key, and says how much of a lookup's growth is the database's.
 """
 
 from __future__ import annotations
@@ -89,6 +90,22 @@ def lookup_ms(registry: Registry, ids: list[bytes], runs: int, count: int) -> di
     }
 
 
+def bare_select_ms(registry: Registry, ids: list[bytes]) -> float:
+    """Median of the least that the database itself takes to find a row by a key, in pages as cold as ours."""
+    mark = "?" if registry.database.kind == "sqlite" else "%b"
+    sql = f'SELECT dataset_type, run FROM "{registry.site}".dataset WHERE dataset_id = {mark}'
+    times = []
+    with registry.database.statements((registry.site,)) as raw:
+        for call in range(CALLS):
+            key = ids[call * 6311 % len(ids)]
+            value = key if registry.database.kind == "sqlite" else uuid.UUID(bytes=key)
+            began = time.perf_counter()
+            found = raw.execute(sql, (value,)).fetchall()
+            times.append(time.perf_counter() - began)
+            assert len(found) == 1
+    return statistics.median(times) * 1e3
+
+
 def measure(label: str, database: Database, total: int, batch: int) -> Iterator[dict[str, object]]:
     """Lines of one database."""
     with Registry.create_in(database, "base", DimensionUniverse.default()) as registry:
@@ -99,6 +116,7 @@ def measure(label: str, database: Database, total: int, batch: int) -> Iterator[
         rates: list[float] = []
         ids: list[bytes] = []
         small: dict[str, float] = {}
+        small_floor = 0.0
         runs = max(2, total // batch)
         with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
             for number in progress.track(range(runs), description=f"{label}: {total:,} datasets"):
@@ -107,7 +125,9 @@ def measure(label: str, database: Database, total: int, batch: int) -> Iterator[
                 ids += some
                 if not small:
                     small = lookup_ms(registry, ids, 1, batch)
+                    small_floor = bare_select_ms(registry, ids)
         large = lookup_ms(registry, ids, runs, batch)
+        floor = bare_select_ms(registry, ids)
         tail = max(1, min(3, runs // 2))
         first, last = statistics.median(rates[:tail]), statistics.median(rates[-tail:])
         yield line(f"{label}.ingest", total, last, first, last / first, INGEST_GOAL)
@@ -115,9 +135,10 @@ def measure(label: str, database: Database, total: int, batch: int) -> Iterator[
             yield line(
                 f"{label}.{name}", total, milliseconds, small[name], small[name] / milliseconds, LOOKUP_GOAL
             )
+        yield line(f"{label}.bare_select", total, floor, small_floor, small_floor / floor, None)
 
 
-def line(name: str, n: int, ours: float, peer: float, ratio: float, goal: float) -> dict[str, object]:
+def line(name: str, n: int, ours: float, peer: float, ratio: float, goal: float | None) -> dict[str, object]:
     return {
         "name": name,
         "n": n,

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from federation.conflict_verbs import list_conflicts, resolve_conflict
     from federation.execution.result import Result
+    from federation.history_verbs import backup_site, forget_replica, restore_site, site_log
     from federation.migration_verbs import migrate_registry
     from federation.object_verbs import get, get_file, put
     from federation.provenance_verbs import (
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         record_activities,
         upstream,
     )
+    from federation.repair_verbs import repair_replica
     from federation.schema_verbs import (
         add_group_member,
         append_table,
@@ -78,12 +80,22 @@ if TYPE_CHECKING:
         schema_felis,
         show_table,
     )
+    from federation.security_verbs import (
+        init_authority,
+        issue_certificate,
+        issue_token,
+        list_tokens,
+        revoke_token,
+        token_public_key,
+    )
+    from federation.watch_verbs import watch
 
 __all__ = [
     "Result",
     "Session",
     "add_group_member",
     "append_table",
+    "backup_site",
     "certify_datasets",
     "chain_collections",
     "connect",
@@ -102,17 +114,22 @@ __all__ = [
     "export_butler",
     "extend_snapshot",
     "find_calibrations",
+    "forget_replica",
     "get",
     "get_file",
     "grant",
     "import_butler",
     "ingest",
+    "init_authority",
     "init_site",
+    "issue_certificate",
+    "issue_token",
     "list_collections",
     "list_conflicts",
     "list_proposals",
     "list_schemas",
     "list_tables",
+    "list_tokens",
     "metric_names",
     "migrate_registry",
     "open_snapshot",
@@ -126,19 +143,25 @@ __all__ = [
     "remove_group_member",
     "replicate",
     "resolve_conflict",
+    "repair_replica",
+    "restore_site",
     "retire_table",
     "review_table",
     "revoke",
+    "revoke_token",
     "schema_felis",
     "serve",
     "show_collection",
     "show_table",
+    "site_log",
     "site_status",
     "tag_datasets",
+    "token_public_key",
     "untag_datasets",
     "upstream",
     "verify_replica",
     "verify_snapshot",
+    "watch",
 ]
 
 #: where a name comes from that is not in `federation.api`
@@ -146,6 +169,7 @@ _MODULES = {
     "Result": "federation.execution.result",
     "add_group_member": "federation.schema_verbs",
     "append_table": "federation.schema_verbs",
+    "backup_site": "federation.history_verbs",
     "certify_datasets": "federation.collection_verbs",
     "chain_collections": "federation.collection_verbs",
     "create_collection": "federation.collection_verbs",
@@ -159,15 +183,20 @@ _MODULES = {
     "drop_table": "federation.schema_verbs",
     "export_butler": "federation.butler_verbs",
     "find_calibrations": "federation.collection_verbs",
+    "forget_replica": "federation.history_verbs",
     "get": "federation.object_verbs",
     "get_file": "federation.object_verbs",
     "grant": "federation.schema_verbs",
     "import_butler": "federation.butler_verbs",
+    "init_authority": "federation.security_verbs",
+    "issue_certificate": "federation.security_verbs",
+    "issue_token": "federation.security_verbs",
     "list_collections": "federation.collection_verbs",
     "list_conflicts": "federation.conflict_verbs",
     "list_proposals": "federation.schema_verbs",
     "list_schemas": "federation.schema_verbs",
     "list_tables": "federation.schema_verbs",
+    "list_tokens": "federation.security_verbs",
     "metric_names": "federation.provenance_verbs",
     "migrate_registry": "federation.migration_verbs",
     "promote_table": "federation.schema_verbs",
@@ -179,15 +208,21 @@ _MODULES = {
     "remove_collection": "federation.collection_verbs",
     "remove_group_member": "federation.schema_verbs",
     "resolve_conflict": "federation.conflict_verbs",
+    "repair_replica": "federation.repair_verbs",
+    "restore_site": "federation.history_verbs",
     "retire_table": "federation.schema_verbs",
     "review_table": "federation.schema_verbs",
     "revoke": "federation.schema_verbs",
+    "revoke_token": "federation.security_verbs",
     "schema_felis": "federation.schema_verbs",
     "show_collection": "federation.collection_verbs",
     "show_table": "federation.schema_verbs",
+    "site_log": "federation.history_verbs",
     "tag_datasets": "federation.collection_verbs",
+    "token_public_key": "federation.security_verbs",
     "untag_datasets": "federation.collection_verbs",
     "upstream": "federation.provenance_verbs",
+    "watch": "federation.watch_verbs",
 }
 
 

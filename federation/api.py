@@ -33,12 +33,14 @@ from federation.registry.files.ingest import (
 )
 from federation.registry.registry import Registry
 from federation.registry.row_values import typed_data_id
-from federation.replication.follower import Follower, FollowerStatus
+from federation.registry.schema_admin import schema_to_write
+from federation.replication.follower_status import FollowerStatus
 from federation.replication.verify import VerifyReport as ReplicaReport
-from federation.replication.verify import verify
+from federation.replication.verify import chosen_replicas, verify
 from federation.services.following import Following
 from federation.services.server_lock import ServerLock
 from federation.services.site_server import SiteServer
+from federation.services.telemetry import LOOK_S, ReplicaStates
 from federation.session import Session, SiteReport, connect, open_snapshot
 from federation.snapshot import assemble, consistency
 from federation.snapshot.diff import SnapshotDiff, diff
@@ -197,22 +199,17 @@ def replicate(
         stack.callback(lock.release)
         registry = stack.enter_context(Registry.open(config))
         clients = {
-            peer.name: stack.enter_context(SiteClient(peer.name, str(peer.address)))
+            peer.name: stack.enter_context(SiteClient(peer.name, str(peer.address), tls=config.tls))
             for peer in config.peers
-            if peer.follow
         }
-        if once:
-            return {
-                held.schema: Follower(registry, clients[peer.name], held.schema, config.name).run_once()
-                for peer in config.peers
-                if peer.follow
-                for held in clients[peer.name].status().schemas
-                if held.owned and peer.follows(held.schema.name)
-            }
         following = Following(registry, config.peers, clients, lambda: None)
+        if once:
+            return following.once()
         following.start()
+        states, interrupted = ReplicaStates(), threading.Event()
         try:
-            threading.Event().wait()
+            while not interrupted.wait(LOOK_S):
+                states.look(following.status())
         except KeyboardInterrupt:
             return following.status()
         finally:
@@ -225,21 +222,13 @@ def verify_replica(
 ) -> tuple[ReplicaReport, ...]:
     """Compare the replicas of a site, or that of ``schema`` (``site/name``), with their owners, row by row.
 
-    `NotFoundError` where there is no such replica, `UnavailableError` when an owner does not answer.
+    Writers and followers may go on meanwhile. `NotFoundError` where there is no such replica, `UnavailableError` when
+    an owner does not answer, `LimitError` when a replica is too far behind.
     """
     directory = Path(sites)
     config = find_site(site, directory)
     with Registry.open(config) as registry, connect(config.path, directory) as session:
-        replicas = [held.schema for held in registry.held() if not held.owned]
-        if schema is not None:
-            owner, _, name = schema.partition("/")
-            wanted = SchemaId(owner, name or owner)
-            if wanted not in replicas:
-                raise NotFoundError(
-                    f"site {config.name} has no replica of {schema}",
-                    hint="it has: " + (", ".join(map(str, replicas)) or "none"),
-                )
-            replicas = [wanted]
+        replicas = chosen_replicas(registry, schema)
         return tuple(verify(registry, session.client(replica.site), replica) for replica in replicas)
 
 
@@ -260,6 +249,7 @@ def ingest(
     mode: Mode = "copy",
     once: bool = True,
     on_conflict: OnConflict = "refuse",
+    user: str | None = None,
 ) -> IngestReport:
     """Bring files into a site's datastore and register them as datasets of one type in one RUN, all or none.
 
@@ -269,7 +259,8 @@ def ingest(
     ``declare`` declares the dataset type first, ``declare_from`` those of a TOML file. ``mode`` is ``copy``, ``move``,
     ``link`` or ``direct`` (leave the file where it is). With ``once`` ids follow from type, run and data ID, so that a
     file ingested at two sites is one dataset; the same ingest again changes nothing either way. ``on_conflict`` says
-    what becomes of a file whose dataset has another content.
+    what becomes of a file whose dataset has another content. ``user`` is on whose behalf it is done, into their own
+    schema unless another is named that they may write; without it, the operator.
     """
     config = find_site(site, Path(sites))
     if declare is not None and declare.name != dataset_type:
@@ -291,8 +282,7 @@ def ingest(
             file if isinstance(file, FileToIngest) else _described(file, mapping, translator, given)
             for file in files
         ]
-        name = schema or registry.site
-        registry.create_schema(name)
+        name = schema_to_write(registry, schema, user, create=True)
         declared = [*(t.dataset_type for t in types), *([] if declare is None else [declare])]
         if declared:
             with registry.transaction(name) as tx:
@@ -344,17 +334,19 @@ def create_snapshot(
     files: bool = True,
     dry_run: bool = False,
     progress: Callable[[SnapshotProgress], None] | None = None,
+    user: str | None = None,
 ) -> SnapshotReport:
     """Make a snapshot at ``target`` of chosen datasets and all they depend on, wherever it lives.
 
     Chosen is what ``sql`` gives as ``dataset_id``, what of ``dataset_types`` meets the condition ``where``, ``ids`` (or
     a file with one a line), and all of the collections ``members``. ``calibrations`` names collections to search for
-    calibrations valid for what is chosen. The same call continues a run that was cut short.
+    calibrations valid for what is chosen. The same call continues a run that was cut short. ``user`` is on whose behalf
+    it is made: what they may not read is left out, and the report's ``missing`` names those schemas.
     """
     selection = selection_of(where, dataset_types, sql, ids, members, calibrations)
-    with connect(site, sites) as session:
+    with connect(site, sites, user=user) as session:
         source = FederatedSource(session.coordinator)
-        return assemble.create_snapshot(
+        report = assemble.create_snapshot(
             source,
             session.universe,
             Path(target),
@@ -364,6 +356,7 @@ def create_snapshot(
             progress=progress,
             dry_run=dry_run,
         )
+        return _with_refused(report, source)
 
 
 def extend_snapshot(
@@ -380,14 +373,22 @@ def extend_snapshot(
     files: bool = True,
     dry_run: bool = False,
     progress: Callable[[SnapshotProgress], None] | None = None,
+    user: str | None = None,
 ) -> SnapshotReport:
     """Add datasets to the snapshot at ``target``, chosen as for `create_snapshot`; only what it lacks is copied."""
     selection = selection_of(where, dataset_types, sql, ids, members, calibrations)
-    with connect(site, sites) as session:
+    with connect(site, sites, user=user) as session:
         source = FederatedSource(session.coordinator)
-        return assemble.extend_snapshot(
+        report = assemble.extend_snapshot(
             source, Path(target), selection, files=files, progress=progress, dry_run=dry_run
         )
+        return _with_refused(report, source)
+
+
+def _with_refused(report: SnapshotReport, source: FederatedSource) -> SnapshotReport:
+    if not source.refused:
+        return report
+    return attrs.evolve(report, missing={**report.missing, "schema": source.refused})
 
 
 def verify_snapshot(

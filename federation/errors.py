@@ -45,7 +45,8 @@ __all__ = [
 class FederationError(Exception):
     """Base of all errors raised on purpose.
 
-    ``message`` is one line with the offending value and where it stands; ``hint`` is the remedy, or ``""``.
+    ``message`` is one line with the offending value and where it stands; ``hint`` is the remedy, or ``""``. Where a
+    site raised it, ``request_id`` is that of the call: the site's log tells more under it.
     """
 
     code: ClassVar[str] = "federation"
@@ -55,6 +56,7 @@ class FederationError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.request_id = ""
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message

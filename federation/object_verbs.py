@@ -17,6 +17,7 @@ from federation.registry.files.objects import Fetch, FileOf, OnConflict, copy_ob
 from federation.registry.lookup import DatasetLookup
 from federation.registry.registry import Registry
 from federation.registry.row_values import typed_data_id
+from federation.registry.schema_admin import schema_to_write
 from federation.wire.client import SiteClient
 
 if TYPE_CHECKING:
@@ -42,12 +43,14 @@ def put(
     inputs: Sequence[uuid.UUID] = (),
     task: str | None = None,
     on_conflict: OnConflict = "refuse",
+    user: str | None = None,
 ) -> DatasetRef:
     """Write a Python object into a site's datastore and register it: rows and file, or neither.
 
     The dataset type must be declared, and its storage class says which objects it takes; ``formatter`` overrules the
     format it is written in. With ``once`` the id follows from type, run and data ID. ``inputs`` are the datasets it was
-    made from, by ``task``. See `federation.registry.objects.put_object` for conflicts.
+    made from, by ``task``. ``user`` is on whose behalf it is written, into their own schema unless another is named
+    that they may write; without it, the operator. See `federation.registry.files.objects.put_object` for conflicts.
     """
     config = find_site(site, Path(sites))
     with Registry.open(config) as registry:
@@ -55,7 +58,7 @@ def put(
             registry,
             Datastore(config.datastore_url),
             content,
-            schema=schema or registry.site,
+            schema=schema_to_write(registry, schema, user),
             dataset_type=dataset_type,
             data_id=data_id,
             run=run,
@@ -168,7 +171,10 @@ def _fetch(config: SiteConfig, ref: DatasetRef) -> Fetch:
                 f"dataset {ref.id} is at site {file.site}, which is no peer of {config.name}",
                 hint=f"add a [[peer]] for {file.site}",
             )
-        with SiteClient(peer.name, str(peer.address)) as client, client.fetch(ref.id) as stream:
+        with (
+            SiteClient(peer.name, str(peer.address), tls=config.tls) as client,
+            client.fetch(ref.id) as stream,
+        ):
             yield stream
 
     return fetch

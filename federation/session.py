@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,6 +23,10 @@ from federation.queries import (
     dimension_record_query,
 )
 from federation.registry.catalog import CatalogSource
+from federation.registry.grants import check_user
+from federation.request_context import RequestPool, request
+from federation.session_token import find_token
+from federation.session_watch import event_filter, parse_start, watch_session
 from federation.snapshot.manifest import FILE_NAME
 from federation.snapshot.open import open_snapshot as open_snapshot_registry
 from federation.wire.client import SiteClient
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from federation.model.dataset import DatasetType
     from federation.planner import Plan
     from federation.queries import DataIdQuery, DatasetQuery, DimensionRecordQuery
+    from federation.replication.watch import Watch
     from federation.wire.messages import SiteStatus
 
 __all__ = ["Session", "SiteReport", "connect", "home_site", "open_snapshot", "reachable_address"]
@@ -212,10 +216,33 @@ class Session:
         """Which site holds which schemas and tables now."""
         return self.coordinator.catalog()
 
+    def watch(
+        self,
+        *schemas: str,
+        start: str | Iterable[str] = "now",
+        via: str | None = None,
+        events: Iterable[str] = (),
+        tables: Iterable[str] = (),
+        dataset_types: Iterable[str] = (),
+        collections: Iterable[str] = (),
+        state: str | Path | None = None,
+        once: bool = False,
+    ) -> Watch:
+        """An iterator over what is committed to ``schemas`` from now on; `federation.watch` describes the rest."""
+        return watch_session(
+            self,
+            schemas,
+            start=parse_start(_names(start)),
+            via=via,
+            events=event_filter(tuple(events), tuple(tables), tuple(dataset_types), tuple(collections)),
+            state=None if state is None else Path(state),
+            once=once,
+        )
+
     def status(self) -> tuple[SiteReport, ...]:
         """Every site by its own account, asked at once."""
         clients = self.coordinator.clients
-        with ThreadPoolExecutor(len(clients) or 1) as pool:
+        with request(), RequestPool(len(clients) or 1) as pool:
             return tuple(pool.map(_report, clients, clients.values()))
 
 
@@ -231,11 +258,15 @@ def _report(site: str, client: QueryableSite) -> SiteReport:
         return SiteReport(site, address, None, error.message)
 
 
-def connect(site: str | Path | None = None, sites: str | Path = "sites") -> Session:
+def connect(
+    site: str | Path | None = None, sites: str | Path = "sites", *, user: str | None = None
+) -> Session:
     """A session whose home is ``site``: a name, the path of a site file, or the directory of a snapshot.
 
     ``sites`` is the directory of the site files; without ``site`` its first file is the home. The federation is the
     home, its peers, and the other files of the directory. Servers are asked when a query needs them, not before.
+    ``user`` is on whose behalf is asked, who sees what they may read; without it, whoever the token is of (see
+    `federation.session_token`), else the site's operator.
     """
     if site is not None and (Path(site) / FILE_NAME).is_file():
         return open_snapshot(site)
@@ -246,12 +277,16 @@ def connect(site: str | Path | None = None, sites: str | Path = "sites") -> Sess
         addresses.setdefault(peer.name, peer.address)
     for other in _beside(home, directory):
         addresses.setdefault(other.name, other.listen)
+    user = None if user is None else check_user(user)
+    token = find_token(home)
     with contextlib.ExitStack() as closing:
         clients = {
-            name: closing.enter_context(SiteClient(name, str(reachable_address(address))))
+            name: closing.enter_context(
+                SiteClient(name, str(reachable_address(address)), tls=home.tls, token=token, user=user or "")
+            )
             for name, address in addresses.items()
         }
-        coordinator = closing.enter_context(Coordinator(home.name, clients, home.query))
+        coordinator = closing.enter_context(Coordinator(home.name, clients, home.query, user=user or ""))
         path = home.registry.universe_path
         universe = DimensionUniverse.load(path) if path else DimensionUniverse.default()
         return Session(coordinator, universe, closing.pop_all())

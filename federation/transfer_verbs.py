@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import attrs
 
-from federation.session import connect
 from federation.errors import FederationError, LimitError, NotFoundError, UnavailableError, UsageError
+from federation.request_context import RequestPool
+from federation.session import connect
 from federation.snapshot.lookup import RowsByIds
 from federation.snapshot.selection import find_seeds
 from federation.snapshot.source import FederatedSource
@@ -156,7 +156,7 @@ def _pushed(client: SiteClient, source: FederatedSource, ids: Sequence[uuid.UUID
         except FederationError as error:
             return BroughtFile(dataset_id, error=error)
 
-    with ThreadPoolExecutor(_PUSH_WORKERS, "push-file") as pool:
+    with RequestPool(_PUSH_WORKERS, "push-file") as pool:
         yield from pool.map(push, ids)
 
 

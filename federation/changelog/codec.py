@@ -18,11 +18,20 @@ import zstandard
 
 from federation.errors import CorruptionError
 from federation.model.change import Change, Operation
+from federation.model.coded import Coded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["SCHEMA_VERSION", "chain_hash", "decode_changes", "digest_of", "encode_changes"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "chain_hash",
+    "decode_changes",
+    "digest_of",
+    "encode_changes",
+    "plain_body",
+    "unpacked_column",
+]
 
 #: version of the logical tables that a body was written for
 SCHEMA_VERSION = 2
@@ -30,6 +39,8 @@ SCHEMA_VERSION = 2
 COMPRESS_ABOVE_BYTES = 2048
 #: a body may hold no more than this: what claims to is damaged, or meant to exhaust the reader's memory
 BODY_BYTES_MAX = 1 << 31
+#: pieces of a large body that tell whether it is to be compressed, and the part of its size that it must fall to
+_SAMPLES, _SAMPLE_BYTES, _SHRINKS_TO = 16, 4096, 0.8
 _CONSTANT, _FIXED_WIDTH, _LIST = 0, 1, 2
 _UUID_EXTENSION = 1
 _HASH_BYTES = 16
@@ -52,6 +63,8 @@ _DECODER = msgspec.msgpack.Decoder(list[tuple[str, str, tuple[str, ...], int, li
 
 def _packed(values: Sequence[Any]) -> list[Any]:
     """One column, in the smallest of its forms."""
+    if isinstance(values, Coded):
+        return [_CONSTANT, values[0]] if len(values.values) == 1 else [_LIST, values.to_list()]
     first = values[0]
     # 1, 1.0 and True are equal, and not the same; neither are 0.0 and -0.0
     if (
@@ -66,7 +79,8 @@ def _packed(values: Sequence[Any]) -> list[Any]:
     return [_LIST, values]
 
 
-def _unpacked(column: list[Any], count: int) -> Sequence[Any]:
+def unpacked_column(column: list[Any], count: int) -> Sequence[Any]:
+    """The values of a column from its packed form; `ValueError` where it is none."""
     match column:
         case [0, value]:
             return (value,) * count
@@ -86,25 +100,36 @@ def encode_changes(changes: Iterable[Change]) -> bytes:
             if c.row_count
         ]
     )
-    if len(packed) < COMPRESS_ABOVE_BYTES:
+    if len(packed) < COMPRESS_ABOVE_BYTES or not _shrinks(packed):
         return b"\2" + packed
     return b"\3" + zstandard.ZstdCompressor(level=1).compress(packed)
+
+
+def _shrinks(packed: bytes) -> bool:
+    """Whether compressing pays, by samples where there is much: regions, and random ids, stay as large as they are."""
+    step = len(packed) // _SAMPLES
+    if step <= _SAMPLE_BYTES:
+        return True
+    sample = b"".join(packed[place : place + _SAMPLE_BYTES] for place in range(0, step * _SAMPLES, step))
+    return len(zstandard.ZstdCompressor(level=1).compress(sample)) < _SHRINKS_TO * len(sample)
+
+
+def plain_body(body: bytes, decompressor: zstandard.ZstdDecompressor) -> bytes:
+    """What a body's encoder packed; `CorruptionError`, `ValueError` or `zstandard.ZstdError` where it is none."""
+    if body[:1] in (b"\0", b"\2"):
+        return body[1:]
+    if body[:1] not in (b"\1", b"\3"):
+        raise CorruptionError(f"log entry starts with {body[:1]!r}", hint="the entry was damaged on its way")
+    size = zstandard.frame_content_size(body[1:])
+    if not 0 <= size <= BODY_BYTES_MAX:
+        raise ValueError(f"it claims to hold {size} bytes")
+    return decompressor.decompress(body[1:])
 
 
 def decode_changes(body: bytes) -> tuple[Change, ...]:
     """The changes in a body; `CorruptionError` when the bytes are not one."""
     try:
-        if body[:1] in (b"\0", b"\2"):
-            packed = body[1:]
-        elif body[:1] in (b"\1", b"\3"):
-            size = zstandard.frame_content_size(body[1:])
-            if not 0 <= size <= BODY_BYTES_MAX:
-                raise ValueError(f"it claims to hold {size} bytes")
-            packed = zstandard.ZstdDecompressor().decompress(body[1:])
-        else:
-            raise CorruptionError(
-                f"log entry starts with {body[:1]!r}", hint="the entry was damaged on its way"
-            )
+        packed = plain_body(body, zstandard.ZstdDecompressor())
         if body[0] < 2:
             return tuple(
                 Change.from_rows(table, Operation(operation), columns, rows)
@@ -120,7 +145,7 @@ def _change(
 ) -> Change:
     if len(values) != len(columns):
         raise ValueError(f"{len(values)} columns for {len(columns)} names")
-    return Change(table, Operation(operation), columns, tuple(_unpacked(column, count) for column in values))
+    return Change(table, Operation(operation), columns, tuple(unpacked_column(column, count) for column in values))
 
 
 def digest_of(body: bytes) -> bytes:

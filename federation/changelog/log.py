@@ -1,36 +1,34 @@
 """The change log of one schema: written with the rows, numbered in commit order, read by publishers.
 
-On SQLite the one writer numbers its entry itself. On PostgreSQL writers leave entries without a number, and a
-sequencer (`stamp`) numbers those that have become visible: a number taken before the commit would let a late commit
-slip in behind a reader. An entry is written as the last act of its transaction, so the order of `entry_id` among
-visible entries is a causal one. Only numbered entries are ever read, and numbering them makes them durable.
+On SQLite the one writer numbers its entry itself. On PostgreSQL writers leave entries without a number, and the
+sequencer numbers those that have become visible. Only numbered entries are ever read, and numbering them makes them
+durable.
 """
 
 from __future__ import annotations
 
 import secrets
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import sqlalchemy as sa
 
 from federation.changelog.codec import SCHEMA_VERSION, chain_hash, digest_of, encode_changes
+from federation.changelog.epochs import begin_epoch, create_epochs
+from federation.changelog.floor import create_floor
+from federation.changelog.followers import create_followers
+from federation.changelog.replica_source import create_replica_source
 from federation.errors import NotFoundError
-from federation.killpoints import killpoint
-from federation.model.change import Change, LogEntry
 from federation.model.position import GENESIS
 from federation.storage import create_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from federation.storage import Database
+    from federation.model.change import Change
 
-__all__ = ["LogState", "append", "create_log", "log_state", "log_tables", "move_to", "read_entries", "stamp"]
-
-#: entries numbered in one transaction of the sequencer
-STAMP_BATCH = 1000
+__all__ = ["LogState", "append", "create_log", "log_state", "log_tables", "move_to"]
 
 
 @attrs.frozen
@@ -94,6 +92,13 @@ def create_log(connection: sa.Connection, schema: str, *, owned: bool) -> None:
     if connection.execute(sa.select(tables.state.c.id)).first() is None:
         epoch = secrets.token_hex(8) if owned else ""
         connection.execute(tables.state.insert().values(id=1, epoch=epoch, lsn=0, chain=GENESIS))
+    create_epochs(connection, schema)
+    create_floor(connection, schema)
+    create_followers(connection, schema)
+    if owned:  # a replica's history is its owner's
+        begin_epoch(connection, schema, LogState(log_state(connection, schema).epoch, 0, GENESIS), 0)
+    else:
+        create_replica_source(connection, schema)
 
 
 def log_state(connection: sa.Connection, schema: str) -> LogState:
@@ -118,90 +123,23 @@ def move_to(connection: sa.Connection, schema: str, previous: LogState, target: 
 
 def append(connection: sa.Connection, schema: str, changes: Sequence[Change], committed_tai_ns: int) -> None:
     """Write the entry of a transaction, as its last act; on SQLite also number it."""
-    tables = log_tables(schema)
     body = encode_changes(changes)
     digest = digest_of(body)
-    values: dict[str, object] = {
-        "committed_tai_ns": committed_tai_ns,
-        "row_count": sum(change.row_count for change in changes),
-        "schema_version": SCHEMA_VERSION,
-        "body": body,
-        "digest": digest,
-    }
-    if connection.dialect.name == "sqlite":
-        head = log_state(connection, schema)
-        values |= {"lsn": head.lsn + 1, "chain": chain_hash(head.chain, digest)}
-        connection.execute(tables.state.update().values(lsn=values["lsn"], chain=values["chain"]))
-    connection.execute(tables.log.insert().values(values))
-
-
-def stamp(database: Database, schema: str) -> int:
-    """Number the visible entries that have no number, in causal order; returns how many.
-
-    One sequencer at a time works on a schema; a second waits for it. Nothing to do on SQLite.
-    """
-    if database.kind == "sqlite":
-        return 0
-    tables = log_tables(schema)
-    waiting = sa.select(tables.log.c.entry_id).where(tables.log.c.lsn.is_(None)).limit(1)
-    with database.read(()) as connection:  # the idle case takes no lock
-        if connection.execute(waiting).first() is None:
-            return 0
-    count = 0
-    with database.write(schema) as connection:
-        connection.execute(sa.select(tables.state.c.id).with_for_update())
-        head = log_state(connection, schema)
-        lsn, chain = head.lsn, head.chain
-        found = connection.execute(
-            sa.select(tables.log.c.entry_id, tables.log.c.digest)
-            .where(tables.log.c.lsn.is_(None))
-            .order_by(tables.log.c.entry_id)
-            .limit(STAMP_BATCH)
-        ).all()
-        stamps = []
-        for row in found:
-            lsn += 1
-            chain = chain_hash(chain, bytes(row.digest))
-            stamps.append({"entry": row.entry_id, "new_lsn": lsn, "new_chain": chain})
-        if stamps:
-            connection.execute(
-                tables.log.update()
-                .where(tables.log.c.entry_id == sa.bindparam("entry"))
-                .values(lsn=sa.bindparam("new_lsn"), chain=sa.bindparam("new_chain")),
-                stamps,
-            )
-            connection.execute(tables.state.update().values(lsn=lsn, chain=chain))
-            count = len(stamps)
-            killpoint("stamp.before_commit")
-    killpoint("stamp.after_commit")
-    return count
-
-
-def read_entries(connection: sa.Connection, schema: str, after_lsn: int, byte_limit: int) -> list[LogEntry]:
-    """Numbered entries after ``after_lsn`` in order: at least one, then as many as fit ``byte_limit`` bytes."""
-    log = log_tables(schema).log
-    rows = connection.execute(
-        sa.select(log).where(log.c.lsn > after_lsn).order_by(log.c.lsn).limit(STAMP_BATCH)
-    )
-    entries: list[LogEntry] = []
-    size = 0
-    for row in rows:
-        size += len(row.body)
-        if entries and size > byte_limit:
-            break
-        entries.append(
-            LogEntry(
-                row.lsn,
-                row.committed_tai_ns,
-                row.row_count,
-                row.schema_version,
-                bytes(row.body),
-                bytes(row.digest),
-                bytes(row.chain),
-            )
+    values = (committed_tai_ns, sum(change.row_count for change in changes), SCHEMA_VERSION, body, digest)
+    names = "committed_tai_ns, row_count, schema_version, body, digest"
+    raw: Any = connection.connection.dbapi_connection  # every commit pays for this: no statement is built
+    if connection.dialect.name == "postgresql":
+        raw.execute(
+            f'INSERT INTO "{schema}".change_log ({names}) VALUES (%s, %s, %s, %b, %b)', values, prepare=True
         )
-    rows.close()
-    return entries
+        return
+    lsn, chain = raw.execute(f'SELECT lsn, chain FROM "{schema}".log_state').fetchone()
+    lsn, chain = lsn + 1, chain_hash(chain, digest)
+    raw.execute(
+        f'INSERT INTO "{schema}".change_log ({names}, lsn, chain) VALUES (?, ?, ?, ?, ?, ?, ?)',
+        (*values, lsn, chain),
+    )
+    raw.execute(f'UPDATE "{schema}".log_state SET lsn = ?, chain = ?', (lsn, chain))
 
 
 def entry_chain(connection: sa.Connection, schema: str, lsn: int) -> bytes | None:

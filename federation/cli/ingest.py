@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from federation.cli.identities import parse_data_id
-from federation.cli.options import JsonFlag, SchemaName, SitesDirectory, WriteSite, required
+from federation.cli.options import AsUser, JsonFlag, SchemaName, SitesDirectory, WriteSite, required
 from federation.cli.output import byte_text, print_json, print_text
 from federation.errors import UsageError
 from federation.model.dataset import DatasetType
@@ -92,6 +92,7 @@ def ingest(
         OnConflict,
         typer.Option("--on-conflict", help="What becomes of a file whose dataset has another content."),
     ] = OnConflict.REFUSE,
+    user: AsUser = None,
     json: JsonFlag = False,
 ) -> None:
     """Bring files into the site's datastore and register them, all or none.
@@ -119,6 +120,7 @@ def ingest(
         mode=mode.value,
         once=not new_ids,
         on_conflict=on_conflict.value,
+        user=user,
     )
     if json:
         print_json(

@@ -14,9 +14,11 @@ from typing import Annotated, cast
 import typer
 
 from federation.cli import (
+    cert,
     collections,
     demo,
     get,
+    history,
     ingest,
     metrics,
     provenance,
@@ -26,11 +28,14 @@ from federation.cli import (
     schema,
     site,
     snapshot,
+    token,
     transfer,
     watch,
 )
 from federation.cli.output import print_error
 from federation.errors import FederationError, UnavailableError, UsageError, UserError
+from federation.logs import set_up_logging
+from federation.request_context import request
 
 __all__ = ["app", "main"]
 
@@ -51,11 +56,14 @@ app = typer.Typer(
 )
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.add_typer(site.app, name="site")
+site.app.add_typer(cert.app, name="cert")
+app.add_typer(token.app, name="token")
 app.command("ingest", epilog=ingest.EXAMPLE)(ingest.ingest)
 app.command("get", epilog=get.EXAMPLE)(get.get)
 app.add_typer(collections.app, name="collection")
 app.add_typer(registry.app, name="registry")
 app.add_typer(replica.app, name="replica")
+history.register(site.app, replica.app)
 app.command("query", epilog=query.EXAMPLE)(query.query)
 app.add_typer(snapshot.app, name="snapshot")
 app.command("transfer", epilog=transfer.EXAMPLE)(transfer.transfer)
@@ -78,8 +86,18 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    log_level: Annotated[
+        str,
+        typer.Option(
+            "--log-level",
+            envvar="FEDERATION_LOG_LEVEL",
+            metavar="LEVEL",
+            help="What is told on standard error: debug, info, warning or error. Without it, a server tells from info "
+            "on, other commands from warning on.",
+        ),
+    ] = "",
 ) -> None:
-    pass
+    set_up_logging(log_level)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # a wheel that starts PostgreSQL looks for a directory that containers lack
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
     try:
-        code = app(args=given, prog_name="federation", standalone_mode=False)
+        with request():
+            code = app(args=given, prog_name="federation", standalone_mode=False)
         sys.stdout.flush()
     except FederationError as error:
         print_error(error, as_json=as_json)

@@ -9,7 +9,16 @@ import typer
 
 from federation.errors import UsageError
 
-__all__ = ["AsUser", "JsonFlag", "SchemaName", "SiteOption", "SitesDirectory", "WriteSite", "required"]
+__all__ = [
+    "AsUser",
+    "JsonFlag",
+    "ReadAs",
+    "SchemaName",
+    "SiteOption",
+    "SitesDirectory",
+    "WriteSite",
+    "required",
+]
 
 SitesDirectory = Annotated[
     Path,
@@ -38,6 +47,10 @@ SchemaName = Annotated[
 AsUser = Annotated[
     str | None,
     typer.Option("--as", metavar="USER", help="On whose behalf. Without it, the site's operator."),
+]
+ReadAs = Annotated[
+    str | None,
+    typer.Option("--as", metavar="USER", help="On whose behalf: what they may not read is not seen."),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

@@ -53,12 +53,16 @@ def print_error(error: FederationError, *, as_json: bool) -> None:
         detail: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
         if isinstance(error, QueryError) and error.position is not None:
             detail["position"] = error.position
+        if error.request_id:
+            detail["request"] = error.request_id
         print_json({"error": detail})
     lines = [f"error: {error.message}"]
     if isinstance(error, QueryError) and error.marked():
         lines.append(error.marked())
     if error.hint:
         lines.append(f"hint: {error.hint}")
+    if error.request_id:
+        lines.append(f"request {error.request_id}")
     sys.stderr.write("\n".join(lines) + "\n")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.options import JsonFlag, SiteOption, SitesDirectory
+from federation.cli.options import JsonFlag, ReadAs, SiteOption, SitesDirectory
 from federation.cli.output import byte_text, print_json, print_table, print_text
 from federation.cli.rows import Format, plain_dicts, write_rows
 from federation.errors import UsageError
@@ -48,6 +48,7 @@ def query(
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="S", min=0.001, help="Give up after so many seconds.")
     ] = None,
+    user: ReadAs = None,
     json: JsonFlag = False,
 ) -> None:
     """Answer one SQL statement over all sites."""
@@ -60,7 +61,7 @@ def query(
         format = _format_of(output)  # noqa: A001
     statement = sys.stdin.read() if sql == "-" else sql
     options: dict[str, Any] = {"max_staleness_s": max_staleness, "partial": partial, "chain": chain or ()}
-    with connect(site, sites) as session:
+    with connect(site, sites, user=user) as session:
         if explain:
             plan = session.explain(statement, **options)
             if json:

@@ -14,6 +14,7 @@ import typer
 from federation.cli.options import JsonFlag, SchemaName, SitesDirectory, WriteSite, required
 from federation.cli.output import print_json, print_table, print_text
 from federation.errors import UsageError
+from federation.logs import log_as_server
 
 if TYPE_CHECKING:
     from federation.config import SiteConfig
@@ -108,6 +109,7 @@ def serve(name: Name, sites: SitesDirectory = Path("sites"), json: JsonFlag = Fa
         print_json({"site": config.name, "address": address})
         sys.stdout.flush()
 
+    log_as_server()
     api.serve(name, sites=sites, on_bound=bound if json else None)
 
 
@@ -159,7 +161,7 @@ def _status_rows(report: SiteReport) -> list[list[Any]]:
                 age,
                 held.dataset_count,
                 held.files_waiting,
-                "" if held.owned else state,
+                held.detail if held.owned else state,
             ]
         )
     return rows
@@ -177,7 +179,7 @@ def _as_json(report: SiteReport) -> dict[str, Any]:
         "registry": status.registry_kind,
         "universe": status.universe,
         "schemas": [
-            attrs.asdict(held, recurse=False)
+            attrs.asdict(held)
             | {"schema": str(held.schema), "lag_lsn": max(held.head_lsn - held.lsn, 0)}
             for held in status.schemas
         ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.options import JsonFlag, SiteOption, SitesDirectory
+from federation.cli.options import JsonFlag, ReadAs, SiteOption, SitesDirectory
 from federation.cli.output import byte_text, console, print_json, print_table, print_text
 from federation.errors import UsageError
 
@@ -69,6 +69,7 @@ def create(
     name: Name = "",
     site: SiteOption = None,
     sites: SitesDirectory = Path("sites"),
+    user: ReadAs = None,
     json: JsonFlag = False,
 ) -> None:
     """Make a snapshot of chosen datasets, their inputs, calibrations, records, collections and files."""
@@ -84,6 +85,7 @@ def create(
             files=not no_files,
             dry_run=dry_run,
             progress=progress,
+            user=user,
             **chosen,
         )
     _print_report("would be made" if dry_run else "made", target, report, json)
@@ -102,6 +104,7 @@ def extend(
     dry_run: DryRun = False,
     site: SiteOption = None,
     sites: SitesDirectory = Path("sites"),
+    user: ReadAs = None,
     json: JsonFlag = False,
 ) -> None:
     """Add datasets to a snapshot; what it holds already is not copied again."""
@@ -110,7 +113,14 @@ def extend(
     chosen = _selection(where, dataset_type, sql, ids, collection, calibrations)
     with _progress(json) as progress:
         report = extend_snapshot(
-            target, site=site, sites=sites, files=not no_files, dry_run=dry_run, progress=progress, **chosen
+            target,
+            site=site,
+            sites=sites,
+            files=not no_files,
+            dry_run=dry_run,
+            progress=progress,
+            user=user,
+            **chosen,
         )
     _print_report("would be extended" if dry_run else "extended", target, report, json)
 
@@ -247,4 +257,6 @@ def _print_report(verb: str, target: Path, report: SnapshotReport, as_json: bool
     )
     for table, keys in report.missing.items():
         shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-        print_text(f"no site has: {table} {shown}")
+        print_text(
+            f"left out, may not be read: {shown}" if table == "schema" else f"no site has: {table} {shown}"
+        )

@@ -1,6 +1,8 @@
 """Site files: one TOML file for each site, parsed once into frozen values."""
 
 from federation.config.directory import find_site, load_federation
+from federation.config.log_keeping import LogConfig
+from federation.config.metrics import MetricsConfig
 from federation.config.render import render_site
 from federation.config.secret import SecretUrl
 from federation.config.settings import (
@@ -16,6 +18,8 @@ from federation.config.site import SiteConfig
 __all__ = [
     "Address",
     "FilePolicy",
+    "LogConfig",
+    "MetricsConfig",
     "PeerConfig",
     "QueryConfig",
     "RegistryConfig",

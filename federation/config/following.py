@@ -57,6 +57,7 @@ def _read_filter(table: TomlTable) -> LogFilter:
     for key, given in patterns.items():
         if found.has(key) and not given:
             raise ConfigError(
-                f"{table.file}: {found.label} {key} = [] would leave out all", hint="leave the key out for all"
+                f"{table.file}: {found.label} {key} = [] would leave out all",
+                hint="leave the key out for all",
             )
     return LogFilter(**patterns)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from federation.config.following import FOLLOWING_KEYS, check_via, read_following
+from federation.config.log_keeping import LOG_KEYS
+from federation.config.metrics import METRICS_KEYS
 from federation.config.secret import SecretUrl, redact
 from federation.config.settings import Address, FilePolicy, PeerConfig, QueryConfig, RegistryConfig
 from federation.config.table import TomlTable, did_you_mean
@@ -28,12 +30,20 @@ __all__ = [
 
 #: every key of a site file, by the table it stands in ("" is the top)
 KEYS: Final[dict[str, tuple[str, ...]]] = {
-    "": ("name", "root", "listen", "registry", "datastore", "peer", "replicate_files", "query"),
+    "": (
+        *("name", "root", "listen", "insecure", "registry", "datastore", "peer", "replicate_files", "query"),
+        *("log", "tls", "auth", "limits", "metrics"),
+    ),
     "registry": ("url", "url_env", "url_file", "universe"),
     "datastore": ("url",),
-    "peer": ("name", "address", "follow", *FOLLOWING_KEYS),
+    "peer": ("name", "address", "follow", "may_follow", "token_key", *FOLLOWING_KEYS),
     "replicate_files": ("dataset_types", "collections", "from", "datastore", "priority", "rate_limit"),
     "query": ("max_staleness_s", "row_count_max", "memory_limit", "timeout_s"),
+    "log": LOG_KEYS,
+    "metrics": METRICS_KEYS,
+    "tls": ("ca", "certificate", "key"),
+    "auth": ("token_file",),
+    "limits": ("message_bytes_max", "calls_at_once", "calls_per_s", "calls_burst"),
 }
 
 _MEMORY = re.compile(r"\d+(?:\.\d+)? ?[KMGT]i?B\Z", re.IGNORECASE)
@@ -177,7 +187,14 @@ def read_peers(top: TomlTable, own_name: str) -> tuple[PeerConfig, ...]:
                     "follow", f"names no schema with {schema!r}", hint=f'"*" or {error.hint}'
                 ) from error
         following = read_following(table, is_followed=bool(follow))
-        peers[name] = PeerConfig(name, read_address(table, "address", port_min=1), follow, *following)
+        peers[name] = PeerConfig(
+            name,
+            read_address(table, "address", port_min=1),
+            follow,
+            *following,
+            may_follow=table.texts("may_follow"),
+            token_key=read_path(table, "token_key") if table.has("token_key") else None,
+        )
     for table, peer in zip(top.tables("peer", KEYS["peer"]), peers.values(), strict=True):
         check_via(table, peer, [other for other in peers if other != peer.name])
     return tuple(peers.values())

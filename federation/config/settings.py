@@ -67,7 +67,8 @@ class PeerConfig:
     """Another site; ``follow`` are the names of its schemas to replicate here, ``"*"`` stands for all.
 
     They are taken from the peers in ``via`` while it does not answer, passed on to other sites with ``relay``, and
-    without the rows that ``filter`` leaves out.
+    without the rows that ``filter`` leaves out. ``may_follow`` are names and globs of the schemas here that the peer
+    may follow and read, where sites prove who they are; ``token_key`` is the file that checks tokens which it issued.
     """
 
     name: str
@@ -76,6 +77,8 @@ class PeerConfig:
     via: tuple[str, ...] = ()
     relay: bool = False
     filter: LogFilter = attrs.field(factory=LogFilter)
+    may_follow: tuple[str, ...] = ()
+    token_key: Path | None = None
 
     def follows(self, schema: str) -> bool:
         """Whether the peer's own schema of this name is replicated here."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import attrs
 
+from federation.config.log_keeping import LogConfig, read_log
+from federation.config.metrics import MetricsConfig, read_metrics
 from federation.config.sections import (
     KEYS,
     read_address,
@@ -16,6 +18,14 @@ from federation.config.sections import (
     read_peers,
     read_query,
     read_registry,
+)
+from federation.config.security import (
+    LimitsConfig,
+    TlsConfig,
+    read_insecure,
+    read_limits,
+    read_tls,
+    read_token_file,
 )
 from federation.config.settings import Address, FilePolicy, PeerConfig, QueryConfig, RegistryConfig
 from federation.config.table import TomlTable
@@ -37,6 +47,12 @@ class SiteConfig:
     peers: tuple[PeerConfig, ...] = ()
     replicate_files: tuple[FilePolicy, ...] = ()
     query: QueryConfig = QueryConfig()
+    tls: TlsConfig | None = None
+    token_file: Path | None = None
+    limits: LimitsConfig = LimitsConfig()
+    insecure: bool = False
+    log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @classmethod
     def load(cls, path: Path) -> SiteConfig:
@@ -72,12 +88,23 @@ class SiteConfig:
             peers=peers,
             replicate_files=read_file_policies(top, peers),
             query=read_query(top),
+            tls=read_tls(top),
+            token_file=read_token_file(top),
+            limits=read_limits(top),
+            insecure=read_insecure(top),
+            log=read_log(top),
+            metrics=read_metrics(top),
         )
 
     @property
     def registry_dir(self) -> Path:
         """Where a SQLite registry keeps its files."""
         return self.root / "registry"
+
+    @property
+    def shown_dir(self) -> Path:
+        """Where it is kept how far the site's change logs were shown to others, outside the database."""
+        return self.root / "shown"
 
     @property
     def postgres_dir(self) -> Path:

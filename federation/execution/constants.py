@@ -15,7 +15,7 @@ __all__ = ["take_constants"]
 
 
 def take_constants(tree: exp.Expr) -> Mapping[int, str | int]:
-    """Take output columns that WHERE equates with a text or an integer out of a SELECT: value by position.
+    """Take outputs that are integers, or that WHERE equates with a text or an integer, out of a SELECT, by position.
 
     At least one column stays. Nothing is taken where other parts of the statement refer to outputs.
     """
@@ -39,7 +39,9 @@ def take_constants(tree: exp.Expr) -> Mapping[int, str | int]:
     found: dict[int, str | int] = {}
     for number, select in enumerate(tree.selects):
         shown = select.unalias()
-        if isinstance(shown, exp.Column) and select.alias_or_name not in named:
+        if isinstance(shown, exp.Literal) and shown.is_int and select.alias_or_name not in named:
+            found[number] = int(shown.name)
+        elif isinstance(shown, exp.Column) and select.alias_or_name not in named:
             value = fixed.get((shown.table, shown.name))
             if value is not None:
                 found[number] = value

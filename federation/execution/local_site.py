@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from federation.execution.site import SiteExecutor
+from federation.registry.access import Access
 from federation.registry.catalog import CatalogSource
 from federation.wire.arrow import column_pairs
 from federation.wire.messages import ExecuteCall, SchemaStatus, SiteStatus
@@ -56,14 +57,17 @@ class LocalSite:
         software_version: str = "",
     ) -> None:
         self.site = registry.site
+        #: SQLite's rows are made in this process, by one thread at a time
+        self.answers_in_turn = registry.database.kind == "sqlite"
         self.registry = registry
         self._catalog = catalog or CatalogSource(registry).catalog
-        self._executor = SiteExecutor(registry, row_count_max)
+        self._access = Access(registry)
+        self._executor = SiteExecutor(registry, row_count_max, self._access)
         self._software_version = software_version
 
-    def get_catalog(self, known_version: str = "") -> SiteCatalog:  # noqa: ARG002
-        """What the site holds, always in whole: nothing is saved by leaving it out."""
-        return attrs.evolve(self._catalog(), is_in_process=True)
+    def get_catalog(self, known_version: str = "", user: str = "") -> SiteCatalog:  # noqa: ARG002
+        """What the site holds, as the user may see it, always in whole: nothing is saved by leaving it out."""
+        return attrs.evolve(self._access.catalog_for(user, self._catalog()), is_in_process=True)
 
     def execute(
         self,

@@ -16,6 +16,7 @@ from sqlglot.errors import UnsupportedError
 
 from federation.errors import NotFoundError, QueryError
 from federation.execution.constants import take_constants
+from federation.execution.sequence import in_sequence
 from federation.model.logical import ColumnDef, LogicalType
 from federation.model.timespan import parse_tai
 from federation.planner.grouping import check_tree_grouping
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from federation.model.logical import TableDef
 
-__all__ = ["Dialect", "Lowered", "PhysicalTable", "lower"]
+__all__ = ["Dialect", "Lowered", "LoweredPart", "PhysicalTable", "lower"]
 
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -62,18 +63,31 @@ class PhysicalTable:
 
 
 @attrs.frozen
-class Lowered:
-    """A statement for the site's database.
+class LoweredPart:
+    """One statement for the site's database.
 
-    For PostgreSQL it has psycopg's named parameters, one array for each of ``key_names``, and every other percent
-    sign doubled; for SQLite the caller fills ``temp."param_<name>"`` with a column ``value``. ``constants`` are the
-    values, by position, of columns that ``sql`` leaves out because its condition fixes them.
+    For PostgreSQL it has psycopg's named parameters, one array for each key, and every other percent sign doubled;
+    for SQLite the caller fills ``temp."param_<name>"`` with a column ``value``. ``constants`` are the values, by
+    position, of columns that ``sql`` leaves out because its condition fixes them.
     """
 
     sql: str
+    constants: Mapping[int, str | int] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Lowered:
+    """A fragment as statements for the site's database, whose rows follow each other: mostly one."""
+
+    parts: tuple[LoweredPart, ...]
     key_names: tuple[str, ...]
     column_names: tuple[str, ...]
-    constants: Mapping[int, str | int] = attrs.field(factory=dict)
+
+    @property
+    def sql(self) -> str:
+        """The text of the only statement."""
+        (part,) = self.parts
+        return part.sql
 
 
 def lower(
@@ -82,9 +96,12 @@ def lower(
     tables: Mapping[tuple[str, str], PhysicalTable],
     key_tables: Mapping[str, LogicalType],
     *,
-    leave_out_fixed: bool = False,
+    for_reading: bool = False,
 ) -> Lowered:
-    """Rewrite one fragment for a site's database; ``leave_out_fixed`` makes some of its columns ``constants``.
+    """Rewrite one fragment for a site's database.
+
+    ``for_reading`` makes some of its columns ``constants``, and a statement in the order of listed values several
+    parts; without, it is one statement with all columns.
 
     ``tables`` maps (``"site/schema"``, logical name) to what the site holds and the caller may read. Raises
     `QueryError` for anything that a fragment may not hold and `NotFoundError` for a table that is not in ``tables``.
@@ -112,8 +129,11 @@ def lower(
     tree = _wrap_operands(tree)
     for node in list(tree.walk()):
         tree = _lower_literal(node, dialect, tree)
-    constants = take_constants(tree) if leave_out_fixed else {}
-    return Lowered(_write(tree, dialect, keys), keys, columns, constants)
+    parts = []
+    for part in in_sequence(tree) if for_reading else (tree,):
+        constants = take_constants(part) if for_reading else {}
+        parts.append(LoweredPart(_write(part, dialect, keys), constants))
+    return Lowered(tuple(parts), keys, columns)
 
 
 @attrs.frozen

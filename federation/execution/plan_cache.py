@@ -1,4 +1,4 @@
-"""Plans of statements that come again, and which of them need no local engine."""
+"""Plans of statements that come again."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from federation.model.sql_text import quoted
 from federation.planner import plan
 
 if TYPE_CHECKING:
     from federation.model.catalog import FederationCatalog
     from federation.planner import Plan, PlanOptions
 
-__all__ = ["PlanCache", "passes_through"]
+__all__ = ["PlanCache"]
 
 _KEPT = 256
 
@@ -58,15 +57,3 @@ class PlanCache:
             if len(self._plans) > _KEPT:
                 self._plans.popitem(last=False)
         return made
-
-
-def passes_through(made: Plan) -> bool:
-    """Whether the local statement gives the columns of the one fragment as they are."""
-    if len(made.fragments) != 1 or made.fragments[0].columns != made.columns:
-        return False
-    if any(column.type is None for column in made.columns):
-        return False
-    fragment = made.fragments[0]
-    table = quoted(fragment.id)
-    columns = ", ".join(f"{table}.{quoted(c.name)} AS {quoted(c.name)}" for c in made.columns)
-    return made.local_sql == f"SELECT {columns} FROM {table} AS {table}"

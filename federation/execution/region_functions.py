@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Column: TypeAlias = pa.ChunkedArray | pa.Array
 
-__all__ = ["pack_arrow", "pair_table", "register_region_functions"]
+__all__ = ["pack_arrow", "pair_table", "register_region_functions", "uses_region_functions"]
 
 
 def pack_arrow(column: Column) -> PackedRegions:
@@ -55,6 +55,12 @@ def _chosen(values: pa.ChunkedArray, rows: Any) -> pa.Array:
     if not pa.types.is_binary(array.type):
         return array.take(pa.array(rows))
     return pa.DictionaryArray.from_arrays(pa.array(rows, pa.int32()), array)
+
+
+def uses_region_functions(sql: str) -> bool:
+    """Whether ``sql`` may name one of the functions."""
+    text = sql.lower()
+    return any(name in text for name in _FUNCTIONS)
 
 
 def register_region_functions(connection: Any, sql: str, failures: list[FederationError]) -> None:

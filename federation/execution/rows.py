@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from federation.execution.lowering import Lowered
+    from federation.execution.lowering import Lowered, LoweredPart
     from federation.storage import Database
     from federation.storage.postgres_arrow import ArrowConnection
 
@@ -78,7 +78,6 @@ def _sqlite(raw: Any, lowered: Lowered, call: ExecuteCall, schema: pa.Schema) ->
         )
     raw.set_progress_handler(_is_over(call), _STEPS)
     try:
-        cursor.execute(lowered.sql)
         yield from _gathered(_fetched(cursor, lowered, schema))
     finally:
         raw.set_progress_handler(None, 0)
@@ -87,20 +86,26 @@ def _sqlite(raw: Any, lowered: Lowered, call: ExecuteCall, schema: pa.Schema) ->
 
 def _fetched(cursor: sqlite3.Cursor, lowered: Lowered, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     size = FIRST_ROWS
-    while rows := cursor.fetchmany(size):
-        yield _with_constants(rows, lowered, schema)
-        size = _FETCH_ROWS
+    for part in lowered.parts:
+        cursor.execute(part.sql)
+        fetched = _fetched_schema(part, schema)
+        while rows := cursor.fetchmany(size):
+            yield _with_constants(rows_to_batch(rows, fetched), part, schema)
+            size = _FETCH_ROWS
 
 
-def _with_constants(rows: list[tuple[Any, ...]], lowered: Lowered, schema: pa.Schema) -> pa.RecordBatch:
-    """A batch of fetched rows and of the columns that were not fetched."""
-    constants = lowered.constants
+def _fetched_schema(part: LoweredPart, schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field for number, field in enumerate(schema) if number not in part.constants])
+
+
+def _with_constants(fetched: pa.RecordBatch, part: LoweredPart, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of what was fetched and of the columns that were not."""
+    constants = part.constants
     if not constants:
-        return rows_to_batch(rows, schema)
-    fetched = rows_to_batch(rows, pa.schema([f for n, f in enumerate(schema) if n not in constants]))
+        return fetched
     columns = iter(fetched.columns)
     arrays = [
-        pa.repeat(pa.scalar(constants[number], field.type), len(rows))
+        pa.repeat(pa.scalar(constants[number], field.type), fetched.num_rows)
         if number in constants
         else next(columns)
         for number, field in enumerate(schema)
@@ -130,12 +135,19 @@ def _postgres(
     # COPY takes no parameters: keys are written into the text, quoted by the library
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, psycopg.Connection)
-    sql = psycopg.ClientCursor(raw).mogrify(lowered.sql, parameters)
+    quoting = psycopg.ClientCursor(raw)
     with database.arrow(snapshot) as arrow, _cancelled_without_caller(arrow, call):
         if call.timeout_s is not None:
             arrow.execute(f"SET LOCAL statement_timeout = {max(1, int(min(call.timeout_s, 1e6) * 1000))}")
-        with arrow.query(sql, _BATCH_BYTES) as batches:
-            yield from _gathered(retype_batch(batch, schema) for batch in batches)
+
+        def read() -> Iterator[pa.RecordBatch]:
+            for part in lowered.parts:
+                fetched = _fetched_schema(part, schema)
+                with arrow.query(quoting.mogrify(part.sql, parameters), _BATCH_BYTES) as batches:
+                    for batch in _gathered(batches):
+                        yield _with_constants(retype_batch(batch, fetched), part, schema)
+
+        yield from _gathered(read())
 
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -146,10 +158,14 @@ def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         held.append(batch)
         count += batch.num_rows
         if count >= wanted:
-            yield pa.concat_batches(held)
+            yield _joined(held)
             held, count, wanted = [], 0, BATCH_ROWS
     if held:
-        yield pa.concat_batches(held)
+        yield _joined(held)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 @contextmanager

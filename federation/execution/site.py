@@ -15,6 +15,7 @@ from federation.execution.lowering import Lowered, PhysicalTable, lower
 from federation.execution.rows import read_batches
 from federation.model.position import Position, SchemaId
 from federation.planner.parse import parse_query
+from federation.registry.access import Access
 from federation.registry.marks import read_marks
 from federation.wire.arrow import arrow_schema, logical_of
 
@@ -44,8 +45,11 @@ class SiteExecutor:
     A fragment that comes again is lowered again only when a table it could name has changed.
     """
 
-    def __init__(self, registry: Registry, row_count_max: int = 10_000_000) -> None:
+    def __init__(
+        self, registry: Registry, row_count_max: int = 10_000_000, access: Access | None = None
+    ) -> None:
         self.registry = registry
+        self._access = access or Access(registry)
         self.row_count_max = row_count_max
         self._tables: dict[str, tuple[Mark, dict[str, TableDef]]] = {}
         self._lowered: OrderedDict[_LoweredKey, tuple[tuple[dict[str, TableDef], ...], Lowered]] = (
@@ -56,7 +60,8 @@ class SiteExecutor:
     def execute(self, call: ExecuteCall) -> Answer:
         """(positions that were read, Arrow schema, batches); the batches hold the snapshot until they are closed.
 
-        Raises `QueryError` and `NotFoundError` for what the site does not run, `LimitError` at a limit.
+        Raises `QueryError` and `NotFoundError` for what the site does not run, `ForbiddenError` for a schema that the
+        caller may not read, `LimitError` at a limit.
         """
         schema = arrow_schema(call.columns)
         run = self._run(call, schema)
@@ -67,6 +72,9 @@ class SiteExecutor:
         """Yields the positions first, then batches."""
         database = self.registry.database
         held = self._referenced(call.sql)
+        # whoever made the plan, a site believes its own grants only
+        for one in held:
+            self._access.check(call.user, one.schema)
         with database.read([one.physical for one in held]) as connection:
             marks = read_marks(connection, [one.physical for one in held])
             lowered = self._lower(call, connection, held, marks)
@@ -111,8 +119,7 @@ class SiteExecutor:
             for name, table in known.items()
         }
         kind = self.registry.database.kind
-        # with SQLite every value that is fetched costs
-        lowered = lower(call.sql, kind, physical, keys, leave_out_fixed=kind == "sqlite")
+        lowered = lower(call.sql, kind, physical, keys, for_reading=True)
         with self._lock:
             self._lowered[key] = (tables, lowered)
             if len(self._lowered) > _KEPT:

@@ -39,6 +39,10 @@ class SchemaCatalog:
     stats: dict[str, TableStats] = attrs.field(factory=dict, eq=False)
     #: names of the metrics in table ``metric``, with FLOAT64 or STRING
     metrics: dict[str, LogicalType] = attrs.field(factory=dict, eq=False)
+    #: why the caller may not read it, and the remedy; its tables are not told then
+    forbidden: tuple[str, str] | None = None
+    #: tables of which a filtered replica may lack rows
+    partial_tables: frozenset[str] = frozenset()
 
     def table(self, name: str) -> TableDef | None:
         """The table with exactly this logical name."""
@@ -63,11 +67,48 @@ class SiteCatalog:
 
 @attrs.frozen
 class FederationCatalog:
-    """The sites that answered, in order of nearness (home first), and those that did not, with the reason."""
+    """The sites that answered, in order of nearness (home first), and those that did not, with the reason.
+
+    ``forbidden`` are schemas that the caller may read nowhere, with the reason and the remedy.
+    """
 
     home: str
     sites: tuple[SiteCatalog, ...]
     unreachable: dict[str, str] = attrs.field(factory=dict, eq=False)
+    forbidden: dict[SchemaId, tuple[str, str]] = attrs.field(factory=dict, eq=False)
+
+    @classmethod
+    def permitted(
+        cls, home: str, sites: tuple[SiteCatalog, ...], unreachable: dict[str, str]
+    ) -> FederationCatalog:
+        """The catalog without what the caller may not read.
+
+        An owner that refuses a schema decides for all; a holder of a replica, which may not know of a grant yet, for
+        its copy.
+        """
+        allowed: set[SchemaId] = set()
+        refused: dict[SchemaId, tuple[str, str]] = {}
+        decided: set[SchemaId] = set()
+        for site in sites:
+            for held in site.schemas:
+                if held.forbidden is None:
+                    allowed.add(held.schema)
+                elif held.schema.site == site.site:
+                    decided.add(held.schema)
+                    refused[held.schema] = held.forbidden
+                else:
+                    refused.setdefault(held.schema, held.forbidden)
+        if not refused:
+            return cls(home, sites, unreachable)
+        hidden = {schema: why for schema, why in refused.items() if schema in decided or schema not in allowed}
+        kept = tuple(
+            attrs.evolve(
+                site,
+                schemas=tuple(h for h in site.schemas if h.forbidden is None and h.schema not in hidden),
+            )
+            for site in sites
+        )
+        return cls(home, kept, unreachable, hidden)
 
     def site(self, name: str) -> SiteCatalog | None:
         return next((site for site in self.sites if site.site == name), None)

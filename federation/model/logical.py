@@ -99,6 +99,8 @@ class TableDef:
     indexes: tuple[tuple[str, ...], ...] = ()
     references: tuple[Reference, ...] = ()
     doc: str = ""
+    #: columns that tell rows apart, in the order that rows lie and are mostly added in; empty: the key
+    clustering: tuple[str, ...] = ()
 
     def column(self, name: str) -> ColumnDef:
         """The column called ``name``; `NotFoundError` names those there are."""
@@ -131,6 +133,16 @@ def column_def(
 
 
 ORIGIN = ColumnDef("origin", LogicalType.STRING, nullable=False, origin=True, doc="site that owns the row")
+
+
+def clustered(universe: DimensionUniverse, dimensions: Iterable[str]) -> tuple[str, ...]:
+    """Dimensions in the order that their values are mostly added in: governors, those with a timespan, others.
+
+    New rows then go to the end of an index, and a range of time is a range of it.
+    """
+    return tuple(
+        sorted(dimensions, key=lambda name: (not universe[name].governor, not universe[name].has_timespan))
+    )
 
 
 def dimension_tables(universe: DimensionUniverse) -> tuple[TableDef, ...]:
@@ -190,6 +202,7 @@ def _dimension_table(universe: DimensionUniverse, name: str) -> TableDef:
         key=tuple(key),
         physical_name=name,
         indexes=unique,
+        clustering=(*clustered(universe, element.required), *key[len(element.required) :]),
         references=tuple(references),
         doc=element.doc,
     )
@@ -227,7 +240,9 @@ def dataset_type_table(universe: DimensionUniverse, dataset_type: DatasetType) -
         key=("dataset_id",),
         physical_name=f"ds_{dataset_type.name}",
         unique=(("run", *group.required),),
-        indexes=(group.required,) if group.required else (),
+        # by data ID in whatever run: what is certified is looked for so, and there is little of it
+        indexes=(group.required,) if dataset_type.is_calibration and group.required else (),
+        clustering=("run", *clustered(universe, group.required)),
         references=tuple(references),
         doc=f"Datasets of type {dataset_type.name} ({dataset_type.storage_class}).",
     )

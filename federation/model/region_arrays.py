@@ -28,6 +28,8 @@ _CIRCLE_BYTES = 41
 #: how far the squared length of a unit vector may be from 1, and an angle of a polygon from convex
 _NORM_TOLERANCE = 1e-9
 _CONVEX_TOLERANCE = 1e-9
+#: regions that are checked at once; their arrays stay in the processor's cache
+_CHECKED_ROWS = 4096
 #: a polygon whose vertices are further than this from their middle is bounded by the whole sky
 _WIDE_RAD = 1.4
 #: added to every radius, in radians (0.02 arcsec): lsst-sphgeom calls circles overlapping whose squared chords differ
@@ -52,9 +54,10 @@ class PackedRegions:
 
     @classmethod
     def pack(cls, values: Sequence[bytes | None]) -> PackedRegions:
-        lengths = np.fromiter((len(value) if value else 0 for value in values), np.int64, len(values))
+        present = [value or b"" for value in values]
+        lengths = np.fromiter(map(len, present), np.int64, len(present))
         offsets = np.concatenate(([0], np.cumsum(lengths)))
-        return cls(np.frombuffer(b"".join(value for value in values if value), np.uint8), offsets)
+        return cls(np.frombuffer(b"".join(present), np.uint8), offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -158,22 +161,41 @@ def check_regions(values: Sequence[bytes | None]) -> int | None:
     A polygon must have three or more finite vertices of length 1, counter-clockwise and convex; a circle a centre of
     length 1. Nothing is asked of where a region lies: those over a pole or right ascension 0 are like any other.
     """
-    for index, value in enumerate(values):
-        if value is not None and (not isinstance(value, (bytes, bytearray, memoryview)) or not len(value)):
-            return min(index, _first_bad(PackedRegions.pack(values[:index]), index))
-    bad = _first_bad(PackedRegions.pack(values), len(values))
-    return bad if bad < len(values) else None
+    for begin in range(0, len(values), _CHECKED_ROWS):
+        part = values[begin : begin + _CHECKED_ROWS]
+        end = len(part)
+        if set(map(type, part)) != {bytes} or b"" in part:
+            for index, value in enumerate(part):
+                if value is not None and (
+                    not isinstance(value, (bytes, bytearray, memoryview)) or not len(value)
+                ):
+                    end = index
+                    break
+        bad = _first_bad(PackedRegions.pack(part[:end]), end)
+        if bad < len(part):
+            return begin + bad
+    return None
+
+
+def _are_convex(vertices: Floats) -> Bools:
+    """Of polygons (N vertices, 3, rows) those of unit vectors that turn left at every vertex."""
+    # comparisons with NaN are false, so NaN and infinity are bad
+    good = np.ones(vertices.shape[2], np.bool_)
+    count = len(vertices)
+    for place, (x, y, z) in enumerate(vertices):
+        good &= np.abs(x * x + y * y + z * z - 1.0) <= _NORM_TOLERANCE
+        u, v, w = vertices[(place + 1) % count]
+        a, b, c = vertices[(place + 2) % count]
+        turn = (y * w - z * v) * a + (z * u - x * w) * b + (x * v - y * u) * c
+        good &= turn >= -_CONVEX_TOLERANCE
+    return good
 
 
 def _first_bad(regions: PackedRegions, none: int) -> int:
     good = regions.lengths == 0
     with np.errstate(invalid="ignore", over="ignore"):
         for rows, vertices in regions.polygons():
-            following = np.roll(vertices, -1, axis=1)
-            turns = (np.cross(vertices, following) * np.roll(vertices, -2, axis=1)).sum(axis=2)
-            # comparisons with NaN are false, so NaN and infinity are bad
-            unit = np.abs((vertices**2).sum(axis=2) - 1.0) <= _NORM_TOLERANCE
-            good[rows] = unit.all(axis=1) & (turns >= -_CONVEX_TOLERANCE).all(axis=1)
+            good[rows] = _are_convex(np.ascontiguousarray(vertices.transpose(1, 2, 0)))
         rows, numbers = regions.circles()
         unit = np.abs((numbers[:, :3] ** 2).sum(axis=1) - 1.0) <= _NORM_TOLERANCE
         good[rows] = unit & np.isfinite(numbers[:, 3:]).all(axis=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from federation.planner.explain import explain_json, explain_text
 from federation.planner.pipeline import plan
 from federation.planner.plan import (
+    FindFirst,
     Fragment,
     LiteralTable,
     Missing,
@@ -16,6 +17,7 @@ from federation.planner.plan import (
 )
 
 __all__ = [
+    "FindFirst",
     "Fragment",
     "LiteralTable",
     "Missing",

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from federation.model.catalog import FederationCatalog
     from federation.model.logical import ColumnDef, LogicalType, TableDef
     from federation.model.position import SchemaId
-    from federation.planner.plan import Fragment, LiteralTable, Missing, OutputColumn, PairTable, PlanOptions
+    from federation.planner.plan import (
+        FindFirst,
+        Fragment,
+        LiteralTable,
+        Missing,
+        OutputColumn,
+        PairTable,
+        PlanOptions,
+    )
 
 __all__ = ["Arm", "Draft", "PairQuery", "Relation"]
 
@@ -83,6 +91,7 @@ class Draft:
     literal_tables: dict[str, LiteralTable] = attrs.field(factory=dict)
     pair_queries: list[PairQuery] = attrs.field(factory=list)
     pair_tables: list[PairTable] = attrs.field(factory=list)
+    find_first: FindFirst | None = None
     local_sql: str = ""
 
     def decide(self, reason: str) -> None:

@@ -57,6 +57,13 @@ def explain_text(plan: Plan) -> str:
         lines += [f"table {pairs.name}: pairs of {what}, of"]
         lines += [*_indented(pairs.left_sql, "duckdb", "    "), "  and of"]
         lines += [*_indented(pairs.right_sql, "duckdb", "    "), ""]
+    if plan.find_first is not None:
+        found = plan.find_first
+        lines += [
+            f"find first: of {found.fragment}, which comes in order of {found.place}, the first row for each",
+            f"  ({', '.join(found.key)}) is kept as it comes, without the local engine; the same as",
+            "",
+        ]
     lines += [
         "local statement",
         f"  gives {_columns(plan.columns)}",
@@ -101,6 +108,7 @@ def explain_json(plan: Plan) -> dict[str, Any]:
         "columns": columns(plan.columns),
         "literal_tables": [{"name": table.name, "rows": len(table.rows)} for table in plan.literal_tables],
         "pair_tables": [attrs.asdict(pairs) for pairs in plan.pair_tables],
+        "find_first": attrs.asdict(plan.find_first) if plan.find_first else None,
         "missing": [
             {
                 "site": missing.site,

@@ -123,7 +123,8 @@ def _metric_relation(draft: Draft, name: str) -> Relation:
     for level, schema in enumerate(chain_order(draft)):
         held = best_copy(draft.catalog, schema)
         table = held.table("metric")
-        if table is not None and name in held.metrics:
+        # a replica without some metrics can't tell that there are none of this name
+        if table is not None and (name in held.metrics or table.name in held.partial_tables):
             arms.append(Arm(schema, table, level))
     table = arms[0].table
     number = f"#{len(draft.relations) + 1}"

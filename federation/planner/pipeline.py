@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from federation.planner.cut import cut_fragments
 from federation.planner.draft import Draft
+from federation.planner.find_first import find_first
 from federation.planner.grouping import check_grouping
 from federation.planner.inline import inline_ctes
 from federation.planner.literals import type_literals
@@ -45,6 +46,7 @@ RULES: tuple[Callable[[Draft], None], ...] = (
     name_columns,
     inline_ctes,
     route_schemas,
+    find_first,
     cut_fragments,
     join_regions,
     finish_local,
@@ -69,4 +71,5 @@ def plan(sql: str, catalog: FederationCatalog, options: PlanOptions | None = Non
         missing=tuple(draft.missing),
         literal_tables=tuple(draft.literal_tables.values()),
         pair_tables=tuple(draft.pair_tables),
+        find_first=draft.find_first,
     )

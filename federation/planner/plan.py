@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from federation.model.position import SchemaId
 
 __all__ = [
+    "FindFirst",
     "Fragment",
     "LiteralTable",
     "Missing",
@@ -105,6 +106,22 @@ class PairTable:
 
 
 @attrs.frozen
+class FindFirst:
+    """The answer is the first row of ``fragment`` for each ``key``, as they come: in order of its column ``place``.
+
+    ``place`` counts from 0 to ``place_last``; rows of one place have different keys. ``outputs`` are the fragment's
+    columns that the result has, in its order, and ``limit`` the number of rows that is enough.
+    """
+
+    fragment: str
+    key: tuple[str, ...]
+    place: str
+    place_last: int
+    outputs: tuple[str, ...]
+    limit: int | None = None
+
+
+@attrs.frozen
 class Missing:
     """Part of the federation that a partial answer lacks; ``schema`` is None where not even its schemas are known."""
 
@@ -119,7 +136,10 @@ class Missing:
 
 @attrs.frozen
 class Plan:
-    """Fragments to run at sites, and the DuckDB statement over their results, loaded under the fragments' ids."""
+    """Fragments to run at sites, and the DuckDB statement over their results, loaded under the fragments' ids.
+
+    With ``find_first`` an executor need not run the statement, which gives the same rows.
+    """
 
     sql: str
     fragments: tuple[Fragment, ...]
@@ -129,3 +149,4 @@ class Plan:
     missing: tuple[Missing, ...] = ()
     literal_tables: tuple[LiteralTable, ...] = ()
     pair_tables: tuple[PairTable, ...] = ()
+    find_first: FindFirst | None = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from federation.errors import ForbiddenError
 from federation.model.suggestion import suggest
 from federation.planner.draft import Arm, Draft, Relation
 from federation.planner.position import position_of
@@ -26,10 +27,13 @@ def folded(identifier: exp.Expr) -> str:
 
 
 def best_copy(catalog: FederationCatalog, schema: SchemaId) -> SchemaCatalog:
-    """The copy that says best what tables a schema has: the owner's, else the least stale."""
+    """The copy that says best what a schema has: the owner's, else the least stale, unfiltered ones first."""
     return min(
         (held for _, held in catalog.holders(schema)),
-        key=lambda held: float("inf") if held.staleness_s is None else held.staleness_s,
+        key=lambda held: (
+            bool(held.partial_tables),
+            float("inf") if held.staleness_s is None else held.staleness_s,
+        ),
     )
 
 
@@ -114,6 +118,7 @@ def chain_order(draft: Draft) -> tuple[SchemaId, ...]:
     for name in draft.options.chain:
         found = [schema for schema in known if name in _spellings(schema)]
         if not found:
+            _check_permitted(draft, name)
             if draft.options.partial and draft.catalog.unreachable:
                 continue
             raise draft.error(
@@ -142,11 +147,19 @@ def _named_schema(draft: Draft, table: exp.Table) -> SchemaId:
         raise draft.error(
             f"schema {table.db!r} exists at {len(found)} sites", table.args["db"], hint=f"write {choices}"
         )
+    _check_permitted(draft, name, table.catalog.lower() if table.catalog else "")
     hint = suggest(table.db, (schema.name for schema in draft.catalog.schemas), "schemas")
     if draft.catalog.unreachable:
         hint += f"; {_silent(draft)}"
     shown = f"{table.catalog}.{table.db}" if table.catalog else table.db
     raise draft.error(f"unknown schema {shown!r}", table.args["db"], hint=hint)
+
+
+def _check_permitted(draft: Draft, name: str, site: str = "") -> None:
+    """`ForbiddenError` where the name is that of a schema which the caller may not read."""
+    for schema, (message, hint) in draft.catalog.forbidden.items():
+        if name in _spellings(schema) and site in ("", schema.site):
+            raise ForbiddenError(message, hint=hint)
 
 
 def _silent(draft: Draft) -> str:

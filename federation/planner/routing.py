@@ -72,7 +72,7 @@ class _Holders:
     def _has_tables(self, held: SchemaCatalog) -> bool:
         for name, columns in self.needed.get(held.schema, {}).items():
             table = held.table(name)
-            if table is None or not columns <= set(table.column_names):
+            if table is None or name in held.partial_tables or not columns <= set(table.column_names):
                 return False
         return True
 
@@ -139,7 +139,11 @@ def _give_up(draft: Draft, missing: Missing, copies: Iterable[tuple[str, SchemaC
         if missing not in draft.missing:
             draft.missing.append(missing)
         return
-    ages = sorted((held.staleness_s, site) for site, held in copies if held.staleness_s is not None)
+    ages = sorted(
+        (held.staleness_s, site)
+        for site, held in copies
+        if held.staleness_s is not None and missing.table not in held.partial_tables
+    )
     remedy = "--partial answers without it"
     if ages:
         age, site = ages[0]

@@ -72,7 +72,8 @@ def _tables(catalog: FederationCatalog) -> list[tuple[object, ...]]:
         held = _nearest(catalog, schema)
         held_by = ", ".join(site for site, _ in catalog.holders(schema))
         for table in held.tables:
-            stats = held.stats.get(table.name)
+            # a filtered replica knows only how many rows it has itself
+            stats = None if table.name in held.partial_tables else held.stats.get(table.name)
             rows.append(
                 (
                     table.name,

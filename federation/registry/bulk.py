@@ -1,21 +1,24 @@
 """Many rows into one table at once, column by column, by each database's fastest way.
 
-PostgreSQL takes COPY in binary form. Where all values of a batch are of few shapes (fixed-width numbers, UUIDs, texts
-of few lengths), the bytes are laid out by numpy, a shape at a time; else psycopg writes row by row.
+SQLite takes one statement for all rows where they pack into a few parameters. PostgreSQL takes COPY in binary form;
+where the rows are of few shapes (fixed-width numbers, UUIDs, texts of few lengths) arrays lay them out, else psycopg
+writes row by row.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
 from federation.model.logical import LogicalType
+from federation.registry.copy_layout import HEADER, TRAILER, Field, block_of, shapes_of
+from federation.registry.packed_rows import packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,8 +31,8 @@ __all__ = ["delete_columns", "insert_columns", "upsert_columns"]
 
 #: below this COPY costs more than it saves
 COPY_ROWS_MIN = 50
-#: shapes of rows for which laying out bytes by numpy is worth its start
-_SHAPES_MAX = 64
+#: rows that are laid out and sent at once
+_BLOCK_ROWS = 8192
 #: a UUID's binary form is its 16 bytes, and psycopg writes bytes unchanged only as bytea
 _COPY_TYPES = {
     LogicalType.INT64: "int8",
@@ -40,14 +43,6 @@ _COPY_TYPES = {
     LogicalType.UUID: "bytea",
     LogicalType.TIMESTAMP: "int8",
 }
-_FIXED = {
-    LogicalType.INT64: ">i8",
-    LogicalType.FLOAT64: ">f8",
-    LogicalType.BOOL: "?",
-    LogicalType.TIMESTAMP: ">i8",
-}
-_COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_TRAILER = b"\xff\xff"
 
 
 def insert_columns(
@@ -61,9 +56,7 @@ def insert_columns(
         return
     with _driver_errors():
         if connection.dialect.name == "sqlite":
-            _raw(connection).executemany(
-                _sqlite_insert(physical, table, names, upsert=False), zip(*columns, strict=True)
-            )
+            _sqlite_put(_raw(connection), physical, table, names, columns, upsert=False)
             return
         with _raw(connection).cursor() as cursor:
             _copy(cursor, _target(physical), table, names, columns)
@@ -78,12 +71,16 @@ def upsert_columns(
     """
     if not columns or not len(columns[0]):
         return
-    with connection.begin_nested(), _driver_errors():
-        raw = _raw(connection)
-        if connection.dialect.name == "sqlite":
-            raw.executemany(_sqlite_insert(physical, table, names, upsert=True), zip(*columns, strict=True))
-        elif len(columns[0]) < COPY_ROWS_MIN:
+    raw, is_sqlite = _raw(connection), connection.dialect.name == "sqlite"
+    if not is_sqlite and len(columns[0]) < COPY_ROWS_MIN:
+        with _driver_errors(), _taken_back(raw), raw.pipeline():  # one round trip for all of it
+            raw.execute(_SAVEPOINT)
             _postgres_upsert(raw, physical, table, names, columns)
+            raw.execute(_RELEASE)
+        return
+    with _driver_errors(), _savepoint(raw):
+        if is_sqlite:
+            _sqlite_put(raw, physical, table, names, columns, upsert=True)
         elif not _copied(connection, physical, table, names, columns):
             _merge(raw, physical, table, names, columns)
 
@@ -150,6 +147,31 @@ def _driver_errors() -> Iterator[None]:
         raise sa.exc.DBAPIError(None, None, error) from error
 
 
+_SAVEPOINT, _RELEASE = "SAVEPOINT federation_put", "RELEASE SAVEPOINT federation_put"
+
+
+@contextmanager
+def _savepoint(raw: Any) -> Iterator[None]:
+    """Take back what was done within when an error leaves it. SQLAlchemy's own costs more than writing a row."""
+    raw.execute(_SAVEPOINT)
+    with _taken_back(raw):
+        yield
+        raw.execute(_RELEASE)
+
+
+@contextmanager
+def _taken_back(raw: Any) -> Iterator[None]:
+    """Go back to the savepoint that was set within when an error leaves it."""
+    try:
+        yield
+    except BaseException:
+        # nothing is left to take back where the database has ended the whole transaction, as on a full disk
+        with suppress(sqlite3.Error, psycopg.Error):
+            raw.execute("ROLLBACK TO SAVEPOINT federation_put")
+            raw.execute(_RELEASE)
+        raise
+
+
 # -- SQLite -------------------------------------------------------------------------------------------------------
 
 
@@ -157,18 +179,30 @@ def _sqlite_name(physical: sa.Table) -> str:
     return f'"{physical.schema}"."{physical.name}"'
 
 
-def _sqlite_insert(physical: sa.Table, table: TableDef, names: Sequence[str], *, upsert: bool) -> str:
-    def quoted(columns: Sequence[str]) -> str:
-        return ", ".join(f'"{name}"' for name in columns)
+def _sqlite_put(
+    raw: Any, physical: sa.Table, table: TableDef, names: Sequence[str], columns: Columns, *, upsert: bool
+) -> None:
+    into = f"INSERT INTO {_sqlite_name(physical)} ({_quoted(names)}) "
+    action = ""
+    if upsert:
+        changed = [name for name in names if name not in table.key]
+        action = (
+            "UPDATE SET " + ", ".join(f'"{n}" = excluded."{n}"' for n in changed) if changed else "NOTHING"
+        )
+        action = f" ON CONFLICT ({_quoted(table.key)}) DO {action}"
+    rows = packed(columns)
+    if rows is None:
+        values = f"VALUES ({', '.join('?' * len(names))})"
+        raw.executemany(into + values + action, zip(*columns, strict=True))
+        return
+    # without WHERE the parser takes ON CONFLICT for a condition of a join
+    statement = f"{into}{rows.select} WHERE true{action}"
+    for parameters in rows.batches():
+        raw.execute(statement, parameters)
 
-    statement = (
-        f"INSERT INTO {_sqlite_name(physical)} ({quoted(names)}) VALUES ({', '.join('?' * len(names))})"
-    )
-    if not upsert:
-        return statement
-    changed = [name for name in names if name not in table.key]
-    action = "UPDATE SET " + ", ".join(f'"{n}" = excluded."{n}"' for n in changed) if changed else "NOTHING"
-    return f"{statement} ON CONFLICT ({quoted(table.key)}) DO {action}"
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 # -- PostgreSQL ---------------------------------------------------------------------------------------------------
@@ -200,12 +234,21 @@ def _on_conflict(table: TableDef, names: Sequence[str]) -> sql.Composed:
 def _postgres_upsert(
     raw: Any, physical: sa.Table, table: TableDef, names: Sequence[str], columns: Columns
 ) -> None:
+    statement = _upsert_statement(str(physical.schema), physical.name, table, tuple(names))
+    if len(columns[0]) == 1:
+        raw.execute(statement, [column[0] for column in columns], prepare=True)
+        return
+    with raw.cursor() as cursor:
+        cursor.executemany(statement, list(zip(*columns, strict=True)))
+
+
+@lru_cache(maxsize=1024)
+def _upsert_statement(schema: str, physical: str, table: TableDef, names: tuple[str, ...]) -> str:
     values = sql.SQL(", ").join(_placeholder(table, name) for name in names)
     statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-        _target(physical), _identifiers(names), values
+        sql.Identifier(schema, physical), _identifiers(names), values
     )
-    with raw.cursor() as cursor:
-        cursor.executemany(statement + _on_conflict(table, names), list(zip(*columns, strict=True)))
+    return (statement + _on_conflict(table, names)).as_string()
 
 
 def _copied(
@@ -213,7 +256,8 @@ def _copied(
 ) -> bool:
     """Copy straight in; False, with nothing written, when some of the rows are there already."""
     try:
-        with connection.begin_nested(), _driver_errors(), _raw(connection).cursor() as cursor:
+        raw = _raw(connection)
+        with _driver_errors(), _savepoint(raw), raw.cursor() as cursor:
             _copy(cursor, _target(physical), table, names, columns)
     except sa.exc.IntegrityError:
         return False
@@ -245,74 +289,17 @@ def _copy(
 ) -> None:
     types = [table.column(name).type for name in names]
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(target, _identifiers(names))
-    laid_out = _layout(types, columns)
+    fields = [Field.of(type_, column) for type_, column in zip(types, columns, strict=True)]
+    shapes = shapes_of(fields)
     with cursor.copy(statement) as copy:
-        if laid_out is not None:
-            copy.write(_COPY_HEADER)
-            for block in laid_out:
-                copy.write(block)
-            copy.write(_COPY_TRAILER)
+        if shapes is None:
+            copy.set_types([_COPY_TYPES[type_] for type_ in types])
+            for row in zip(*columns, strict=True):
+                copy.write_row(row)
             return
-        copy.set_types([_COPY_TYPES[type_] for type_ in types])
-        for row in zip(*columns, strict=True):
-            copy.write_row(row)
-
-
-def _layout(types: Sequence[LogicalType], columns: Columns) -> list[bytes] | None:
-    """The rows in PostgreSQL's binary COPY form, grouped by shape; None when their shapes are too many.
-
-    A tuple is a 16-bit count of fields, then for each a 32-bit length (-1: NULL) and its bytes, all big-endian:
-    https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS-BINARY-FORMAT
-    """
-    encoded: list[Any] = []
-    lengths: list[np.ndarray[Any, Any]] = []
-    count = len(columns[0])
-    for type_, column in zip(types, columns, strict=True):
-        missing = np.fromiter((value is None for value in column), bool, count) if None in column else None
-        if type_ in _FIXED:
-            dtype = np.dtype(_FIXED[type_])
-            values: Any = column if missing is None else [0 if value is None else value for value in column]
-            encoded.append(np.asarray(values, dtype))
-            width = np.full(count, dtype.itemsize, np.int32)
-        else:
-            texts = type_ is LogicalType.STRING
-            data = [b"" if v is None else v.encode() if texts else v for v in column]
-            encoded.append(data)
-            width = np.fromiter(map(len, data), np.int32, count)
-        if missing is not None:
-            width[missing] = -1
-        lengths.append(width)
-    varying = [width for width in lengths if width.min() != width.max()]
-    if not varying:
-        return [_block(encoded, [int(width[0]) for width in lengths], None)]
-    shapes, which = np.unique(np.stack(varying, axis=1), axis=0, return_inverse=True)
-    if len(shapes) > min(_SHAPES_MAX, max(1, count // 100)):
-        return None
-    blocks = []
-    for number in range(len(shapes)):
-        rows = np.flatnonzero(which.reshape(-1) == number)
-        blocks.append(_block(encoded, [int(width[rows[0]]) for width in lengths], rows))
-    return blocks
-
-
-def _block(encoded: list[Any], widths: list[int], rows: np.ndarray[Any, Any] | None) -> bytes:
-    """Tuples of one shape; ``rows`` chooses them, None: all."""
-    fields: list[tuple[str, Any]] = [("count", ">i2")]
-    for place, width in enumerate(widths):
-        fields.append((f"length{place}", ">i4"))
-        if width > 0:
-            column = encoded[place]
-            fields.append((f"value{place}", column.dtype if isinstance(column, np.ndarray) else f"V{width}"))
-    size = len(encoded[0]) if rows is None else len(rows)
-    block = np.empty(size, np.dtype(fields))
-    block["count"] = len(widths)
-    for place, width in enumerate(widths):
-        block[f"length{place}"] = width
-        if width > 0:
-            column = encoded[place]
-            if isinstance(column, np.ndarray):
-                block[f"value{place}"] = column if rows is None else column[rows]
-            else:
-                chosen: Any = column if rows is None else map(column.__getitem__, rows.tolist())
-                block[f"value{place}"] = np.frombuffer(b"".join(chosen), f"V{width}")
-    return block.tobytes()
+        copy.write(HEADER)
+        for rows in shapes:
+            # in pieces: the server stores one while the next is laid out
+            for begin in range(0, len(rows), _BLOCK_ROWS):
+                copy.write(block_of(fields, rows[begin : begin + _BLOCK_ROWS]))
+        copy.write(TRAILER)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from federation.changelog.replica_source import replica_source
 from federation.errors import NotFoundError
 from federation.model.catalog import SchemaCatalog, SiteCatalog, TableStats
 from federation.model.logical import LogicalType
 from federation.registry.marks import glance_at_marks, read_marks
 from federation.registry.metrics import metric_types
+from federation.registry.schemas import FORMAT_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +62,12 @@ class CatalogSource:
             if (one := self._unless_dropped(held, staleness_s or {}, heads or {})) is not None
         )
         # a mark stands for all rows, those that declare tables among them
-        text = repr([(schema.schema, schema.staleness_s, schema.head_lsn, mark) for schema, mark in found])
+        text = repr(
+            [
+                (schema.schema, schema.staleness_s, schema.head_lsn, sorted(schema.partial_tables), mark)
+                for schema, mark in found
+            ]
+        )
         return SiteCatalog(
             self._registry.site,
             hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
@@ -100,8 +107,17 @@ class CatalogSource:
             counted[1],
             counted[2],
             counted[3],
+            partial_tables=self._partial(held, counted[1]),
         )
         return schema, mark
+
+    def _partial(self, held: HeldSchema, tables: tuple[TableDef, ...]) -> frozenset[str]:
+        """Tables of which a filtered replica may lack rows; while its filter is changed, by the one or the other."""
+        if held.owned or self._registry.format_version != FORMAT_VERSION:
+            return frozenset()
+        with self._registry.database.read((held.physical,)) as connection:
+            source = replica_source(connection, held.physical)
+        return source.filter.partial_tables(tables) | source.wanted.partial_tables(tables)
 
     def _count(
         self, connection: sa.Connection, held: HeldSchema, tables: tuple[TableDef, ...]

@@ -10,12 +10,13 @@ import pyarrow as pa
 from lsst.sphgeom import Region
 
 from federation.errors import UserError
+from federation.model.coded import Coded
 from federation.model.logical import LogicalType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Rows", "check_values", "columns_of", "is_storable_text"]
+__all__ = ["Rows", "check_coded", "check_values", "columns_of", "is_storable_text", "transposed"]
 
 #: rows as a caller may give them; the mapping has one sequence a column
 Rows: TypeAlias = "Sequence[Mapping[str, Any]] | pa.Table | Mapping[str, Sequence[Any]]"
@@ -43,12 +44,7 @@ def columns_of(rows: Rows, known: Iterable[str], what: str) -> tuple[dict[str, l
     elif isinstance(rows, Mapping):
         given = {name: list(values) for name, values in rows.items()}
     else:
-        present = set().union(*rows)
-        _check_names(present, names, what)
-        count = len(rows)
-        return {
-            name: [row.get(name) for row in rows] if name in present else [None] * count for name in names
-        }, count
+        given = transposed(rows)
     _check_names(set(given), names, what)
     lengths = {len(values) for values in given.values()}
     if len(lengths) > 1:
@@ -57,8 +53,20 @@ def columns_of(rows: Rows, known: Iterable[str], what: str) -> tuple[dict[str, l
             + ", ".join(f"{name} {len(values)}" for name, values in given.items()),
             hint="give every column one value a row",
         )
-    count = lengths.pop() if lengths else 0
+    count = lengths.pop() if lengths else 0 if isinstance(rows, Mapping) else len(rows)
     return {name: given.get(name) or [None] * count for name in names}, count
+
+
+def transposed(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Values by column for all that any of the rows has."""
+    names = tuple(rows[0]) if rows else ()
+    try:
+        # all of the first row's columns, and no more: the rows have the same ones
+        if sum(map(len, rows)) == len(names) * len(rows):
+            return {name: [row[name] for row in rows] for name in names}
+    except KeyError:
+        pass
+    return {name: [row.get(name) for row in rows] for name in set().union(*rows)}
 
 
 def _check_names(given: set[str], known: Sequence[str], what: str) -> None:
@@ -111,6 +119,18 @@ def check_values(type_: LogicalType, values: list[Any], what: str) -> list[Any]:
         if wrong is not None:
             raise UserError(f"{what}={wrong!r} is no UUID of 16 bytes", hint="correct the value")
     return values
+
+
+def check_coded(type_: LogicalType, values: Sequence[Any], what: str) -> Coded:
+    """`check_values` for a column of hashable values that repeat."""
+    if isinstance(values, Coded):
+        return Coded(check_values(type_, list(values.values), what), values.codes)
+    kinds = set(map(type, values)) - {type(None)}
+    # values of other types may be equal to them and not the same, as True is to 1
+    if kinds <= {_PYTHON[type_][0]}:
+        coded = Coded.of(values)
+        return Coded(check_values(type_, list(coded.values), what), coded.codes)
+    return Coded.of(check_values(type_, list(values), what))
 
 
 def _plain(value: Any, allowed: tuple[type, ...]) -> Any:

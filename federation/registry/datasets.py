@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from federation.errors import ConflictError, NotFoundError, UserError
+from federation.model.coded import Coded
 from federation.model.data_id import DataId
 from federation.model.dataset import DatasetRef, DatasetType, deterministic_id
 from federation.model.logical import LogicalType
 from federation.registry import summaries
-from federation.registry.columns import check_values, columns_of
+from federation.registry.columns import check_coded, check_values, columns_of
 from federation.registry.expansion import expand, without_alternate_keys
 from federation.registry.keyed import has_none_in_range
 from federation.registry.removal import remove_datasets
@@ -183,12 +184,12 @@ class _Batch:
     table: TableDef
     group: DimensionGroup
     run: str
-    required: dict[str, list[Any]]
+    required: dict[str, Coded]
     keys: list[tuple[Any, ...]]
     ids: list[bytes] | None
     #: place of the first dataset with the same data ID
     firsts: Sequence[int]
-    implied: dict[str, Sequence[Any]]
+    implied: dict[str, Coded]
     metadata: dict[str, list[Any]]
 
     @classmethod
@@ -211,14 +212,18 @@ class _Batch:
         columns, count = columns_of(
             without_alternate_keys(tx, group, data_ids), known, f"a data ID of {name}"
         )
-        for dimension in group.names:
+        for dimension in group.implied:
             columns[dimension] = check_values(
                 universe[dimension].key_type, columns[dimension], f"data ID value {dimension}"
             )
-        _check_complete(group, columns)
-        required = {dimension: columns[dimension] for dimension in group.required}
-        keys = list(zip(*required.values(), strict=True))
-        keys = keys or [() for _ in range(count)]
+        required = {
+            dimension: check_coded(
+                universe[dimension].key_type, columns[dimension], f"data ID value {dimension}"
+            )
+            for dimension in group.required
+        }
+        _check_complete(group, {**columns, **required})
+        keys = list(zip(*required.values(), strict=True)) or [()] * count
         fields = {field.name: field for field in declared.metadata}
         said, rows = columns_of(
             {} if metadata is None else metadata, fields, f"metadata of dataset type {name}"
@@ -231,10 +236,10 @@ class _Batch:
             field: check_values(fields[field].type, column or [None] * count, f"{name} metadata {field}")
             for field, column in said.items()
         }
-        implied = expand(tx, group, columns, count)
+        implied = expand(tx, group, required, columns, count)
         identities = _identities(name, run, group, keys, ids, once)
         batch = cls(table, group, run, required, keys, identities, range(count), implied, values)
-        if len(set(keys)) < count:
+        if not Coded.are_distinct(list(required.values()), count):
             return attrs.evolve(batch, firsts=batch.find_firsts())
         return batch
 
@@ -256,7 +261,8 @@ class _Batch:
     def there(self, tx: Transaction) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Rows of the RUN that have one of the data IDs."""
         physical = tx.physical(self.table.name)
-        if has_none_in_range(tx.connection, physical, {"run": [self.run], **self.required}):
+        distinct = {dimension: column.values for dimension, column in self.required.items()}
+        if has_none_in_range(tx.connection, physical, {"run": [self.run], **distinct}):
             return {}
         columns = ("run", *self.group.required)
         wanted = [(self.run, *key) for key in self.keys]
@@ -318,14 +324,18 @@ class _Batch:
         every = len(fresh) == len(self.keys)
 
         def chosen(values: Sequence[Any]) -> Sequence[Any]:
-            return values if every else [values[number] for number in fresh]
+            if every:
+                return values
+            if isinstance(values, Coded):
+                return values.rows(fresh)
+            return [values[number] for number in fresh]
 
         count, name = len(fresh), self.table.name
         dataset = {
             "dataset_id": chosen(ids),
-            "dataset_type": [name] * count,
-            "run": [self.run] * count,
-            "ingest_date": [tx.registry.clock()] * count,
+            "dataset_type": Coded.constant(name, count),
+            "run": Coded.constant(self.run, count),
+            "ingest_date": Coded.constant(tx.registry.clock(), count),
         }
         typed = {
             **{field: chosen(values) for field, values in self.metadata.items()},
@@ -337,7 +347,7 @@ class _Batch:
         tx.put_columns("dataset", dataset, fresh=True)
         tx.put_columns(name, typed, fresh=True)
         governors = {
-            dimension: set(values)
+            dimension: set(values.values if isinstance(values, Coded) else values)
             for dimension, values in typed.items()
             if dimension in self.group.names and tx.registry.universe[dimension].governor
         }

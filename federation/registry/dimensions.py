@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from federation.errors import ConflictError, UserError
+from federation.model.coded import Coded
 from federation.model.region_arrays import check_regions
 from federation.registry.columns import check_values, columns_of
 from federation.registry.keyed import has_none_in_range
 from federation.registry.transaction import select_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from federation.model.logical import Reference, TableDef
     from federation.registry.columns import Rows
@@ -35,16 +36,18 @@ def insert_records(tx: Transaction, element: str, rows: Rows) -> int:
     if not count:
         return 0
     checked = {name: _checked(table, name, columns) for name in table.stored_names}
-    _derive(tx, element, checked)
+    named = dict.fromkeys((*table.key, *(name for one in table.references for name in one.columns)))
+    coded = {name: Coded.of(checked[name]) for name in named}
+    _derive(tx, element, coded)
     for reference in table.references:
-        _check_reference(tx, table, reference, checked)
-    keys = list(zip(*(checked[name] for name in table.key), strict=True))
+        _check_reference(tx, table, reference, coded)
     physical = tx.physical(element)
-    if len(set(keys)) == count and has_none_in_range(
-        tx.connection, physical, {name: checked[name] for name in table.key}
+    if Coded.are_distinct([coded[name] for name in table.key], count) and has_none_in_range(
+        tx.connection, physical, {name: coded[name].values for name in table.key}
     ):
-        tx.put_columns(element, checked, fresh=True)
+        tx.put_columns(element, {**checked, **coded}, fresh=True)
         return count
+    keys = list(zip(*(checked[name] for name in table.key), strict=True))
     there = {
         tuple(row[name] for name in table.key): row
         for row in select_rows(tx.connection, physical, table.key, keys)
@@ -72,10 +75,10 @@ def _complete(
     return len(changed)
 
 
-def _checked(table: TableDef, name: str, columns: Columns) -> list[Any]:
+def _checked(table: TableDef, name: str, columns: Mapping[str, list[Any]]) -> list[Any]:
     """One column's values as they are stored."""
     column = table.column(name)
-    values = check_values(column.type, list(columns[name]), f"{table.name} record: {name}")
+    values = check_values(column.type, columns[name], f"{table.name} record: {name}")
     if not column.nullable and None in values:
         raise UserError(
             f"{table.name} record {_record(columns, values.index(None))} lacks {name}",
@@ -116,18 +119,20 @@ def _merge(table: TableDef, known: Row, row: Row) -> dict[str, Any]:
     return merged
 
 
-def _derive(tx: Transaction, element: str, columns: Columns) -> None:
+def _derive(tx: Transaction, element: str, columns: Mapping[str, Coded]) -> None:
     """Insert the records of elements that exist because this one names them."""
     for derived in tx.registry.universe.elements:
         if derived.derived_from == element and derived.primary_key is not None:
-            values = [value for value in dict.fromkeys(columns[derived.name]) if value is not None]
+            values = [value for value in columns[derived.name].values if value is not None]
             insert_records(tx, derived.name, {derived.primary_key.name: values})
 
 
-def _check_reference(tx: Transaction, table: TableDef, reference: Reference, columns: Columns) -> None:
+def _check_reference(
+    tx: Transaction, table: TableDef, reference: Reference, columns: Mapping[str, Coded]
+) -> None:
     """Every record that is named must be known here."""
-    named: Iterable[tuple[Any, ...]] = set(zip(*(columns[name] for name in reference.columns), strict=True))
-    wanted = {key for key in named if None not in key}
+    parts = [columns[name] for name in reference.columns]
+    wanted = {key for key in Coded.combine(parts, len(parts[0])).values if None not in key}
     missing = wanted - tx.known_keys(reference.table, reference.target, wanted)
     if missing:
         key = ", ".join(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from federation.registry.registry import Registry
+    from federation.registry.schemas import HeldSchema
     from federation.registry.transaction import Transaction
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "may",
     "operator",
     "read_grants",
+    "read_grants_of",
     "remove_member",
     "revoke",
 ]
@@ -130,7 +132,11 @@ def check_user(user: str) -> str:
 
 def read_grants(registry: Registry) -> Grants:
     """The site's grants and groups now."""
-    held = registry.get(SchemaId(registry.site, registry.site))
+    return read_grants_of(registry, registry.get(SchemaId(registry.site, registry.site)))
+
+
+def read_grants_of(registry: Registry, held: HeldSchema) -> Grants:
+    """The grants and groups of the site whose main schema, or replica of it, is ``held``."""
     with registry.database.read((held.physical,)) as connection:
         tables = registry.tables_in(connection, held.physical)
         if "schema_grant" not in tables:  # a registry of an older format

@@ -13,7 +13,7 @@ __all__ = ["chunks", "has_none_in_range", "select_by_keys"]
 #: bound values in one statement; SQLite takes 32,766, PostgreSQL 65,535
 VALUES_MAX = 8000
 #: from this many keys on, the range that they span is tried first
-_RANGE_MIN = 500
+_RANGE_MIN = 20
 #: rows of the range for each key, beyond which lists of keys cost less
 _RANGE_ROWS_PER_KEY = 4
 
@@ -43,10 +43,11 @@ def select_by_keys(
         return
     width = len(columns)
     statement = _selected(table, columns, names)
-    # UUIDs lie anywhere
-    if len(wanted) >= _RANGE_MIN and not (width == 1 and isinstance(next(iter(wanted))[0], uuid.UUID)):
+    if len(wanted) >= _RANGE_MIN:
         spans = [(min(values), max(values)) for values in zip(*wanted, strict=True)]
-        found = _in_range(connection, table, columns, spans, statement, len(wanted))
+        # UUIDs lie anywhere, and it is only seen whether there are any: new ones are of later times than all there are
+        are_anywhere = width == 1 and isinstance(next(iter(wanted))[0], uuid.UUID)
+        found = _in_range(connection, table, columns, spans, statement, 0 if are_anywhere else len(wanted))
         if found is not None:
             for row in found:
                 if tuple(row[:width]) in wanted:

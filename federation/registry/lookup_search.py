@@ -110,7 +110,7 @@ class Search:
         for level, schema in group.members:
             if level not in wanted.levels:
                 continue
-            for join, condition, join_values in self._arms(group):
+            for join, condition, join_values in self._arms(group, schema):
                 where = [*([condition] if condition else []), *conditions]
                 collection, span = ("m.collection", "m.b, m.e") if join else ("t.run", _NO_SPAN)
                 arms.append(
@@ -129,12 +129,14 @@ class Search:
             found.setdefault(collection, []).append(_Match(candidate, begin, end))
         return found
 
-    def _arms(self, group: Group) -> Iterator[tuple[str, str, list[Any]]]:
+    def _arms(self, group: Group, schema: str) -> Iterator[tuple[str, str, list[Any]]]:
         """(JOIN, further condition, values of both) for each table that says what is in the collections."""
         runs = self._names(CollectionType.RUN)
         if runs:
-            condition, values = self._view.among("t.run", runs) if len(runs) <= _RUNS_MAX else ("", [])
-            yield "", condition, values
+            if len(runs) <= _RUNS_MAX:
+                yield "", *self._view.among("t.run", runs)
+            else:
+                yield "", self._in_its_runs(schema), []
         for kind, (table, begin, end) in _MEMBERS.items():
             names = self._names(kind)
             if not names or (kind is CollectionType.CALIBRATION and self._timespan is None):
@@ -150,18 +152,33 @@ class Search:
                     if limit is not None:
                         condition += f" AND ({column} IS NULL OR {column} {sign} ?)"
                         values.append(limit)
-            for schema in group.schemas:
+            # what is certified has an index by data ID
+            further = "" if kind is CollectionType.CALIBRATION else self._in_its_runs(schema)
+            for holder in group.schemas:
                 source = (
                     f"SELECT collection, dataset_id, {begin} AS b, {end} AS e "
-                    f'FROM "{schema}".{table} WHERE {condition}'
+                    f'FROM "{holder}".{table} WHERE {condition}'
                 )
                 # the few datasets of the data ID first, never a scan of all that are certified: so do CROSS and
                 # the plus sign on SQLite, and OFFSET on PostgreSQL
                 if self._view.is_sqlite:
-                    yield f" CROSS JOIN ({source}) AS m ON m.dataset_id = t.dataset_id", "", values
+                    yield f" CROSS JOIN ({source}) AS m ON m.dataset_id = t.dataset_id", further, values
                 else:
                     source += " AND dataset_id = t.dataset_id OFFSET 0"
-                    yield f" JOIN LATERAL ({source}) AS m ON TRUE", "", values
+                    yield f" JOIN LATERAL ({source}) AS m ON TRUE", further, values
+
+    def _in_its_runs(self, schema: str) -> str:
+        """The condition that ``run`` is one of those in the table, found one after another in its index.
+
+        It is true of every row, and lets the database look for a data ID in the index of run and data ID.
+        """
+        table = f'"{schema}"."ds_{self._asked.type.name}"'
+        runs = (
+            f"WITH RECURSIVE runs(name) AS (SELECT min(run) FROM {table} UNION ALL "
+            f"SELECT (SELECT min(run) FROM {table} WHERE run > runs.name) FROM runs WHERE runs.name IS NOT NULL) "
+            "SELECT name FROM runs WHERE name IS NOT NULL"
+        )
+        return f"run IN ({runs})" if self._view.is_sqlite else f"run = ANY(ARRAY({runs}))"
 
     def _names(self, kind: CollectionType) -> list[str]:
         return [leaf.name for leaf in self._asked.leaves if leaf.type is kind]
@@ -195,16 +212,16 @@ class Search:
             for level, schema in group.members:
                 if level not in wanted.levels:
                     continue
-                where = conditions
-                if runs is not None:
-                    condition, run_values = view.among("run", runs)
-                    where = [condition, *conditions]
-                    values += run_values
+                condition, run_values = (
+                    (self._in_its_runs(schema), []) if runs is None else view.among("run", runs)
+                )
+                where = [condition, *conditions]
+                values += run_values
                 values += self._data_id.values_
                 columns = listed(("dataset_id", "run", *wanted.group.implied))
                 arms.append(
-                    f'SELECT {level} AS level, {columns} FROM "{schema}"."ds_{wanted.name}"'
-                    + (f" WHERE {' AND '.join(where)}" if where else "")
+                    f'SELECT {level} AS level, {columns} FROM "{schema}"."ds_{wanted.name}" '
+                    f"WHERE {' AND '.join(where)}"
                 )
             if not arms:
                 continue

@@ -29,6 +29,8 @@ from federation.registry.transaction import Transaction, select_rows
 from federation.storage import META_SCHEMA, build_tables, create_tables, open_database
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from federation.config import SiteConfig
     from federation.model.logical import TableDef
     from federation.model.timespan import Clock
@@ -57,6 +59,8 @@ class Registry:
         self.universe = universe
         self.clock = clock
         self.format_version = format_version
+        #: where the site keeps its files; None for a registry that was opened without its site file
+        self.root: Path | None = None
         self._meta = meta_tables()
         self._fixed = fixed_tables(universe, format_version)
         self._held: tuple[HeldSchema, ...] | None = None
@@ -69,7 +73,9 @@ class Registry:
         """Make the registry of a site, or open it where it is already; the site's own schema is named as the site."""
         path = config.registry.universe_path
         universe = DimensionUniverse.load(path) if path else DimensionUniverse.default()
-        return cls.create_in(open_database(config), config.name, universe)
+        registry = cls.create_in(open_database(config), config.name, universe)
+        registry.root = config.root
+        return registry
 
     @classmethod
     def create_in(cls, database: Database, site: str, universe: DimensionUniverse) -> Registry:
@@ -94,7 +100,9 @@ class Registry:
     @classmethod
     def open(cls, config: SiteConfig) -> Registry:
         """The registry of a site; `NotFoundError` where `create` has not been run."""
-        return cls.open_in(open_database(config), config.name)
+        registry = cls.open_in(open_database(config), config.name)
+        registry.root = config.root
+        return registry
 
     @classmethod
     def open_in(cls, database: Database, site: str) -> Registry:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from federation.registry.schemas import HeldSchema
     from federation.storage import Database
 
-__all__ = ["SchemaContents", "contents", "create_schema", "drop_schema", "finish_drop", "forget"]
+__all__ = ["SchemaContents", "contents", "create_schema", "drop_schema", "finish_drop", "forget", "schema_to_write"]
 
 #: how long a drop waits for readers of a PostgreSQL schema
 LOCK_TIMEOUT_S = 60
@@ -94,6 +94,27 @@ def create_schema(registry: Registry, name: str, *, user: str | None = None) -> 
         return False
     registry.create_schema(name)
     return True
+
+
+def schema_to_write(
+    registry: Registry, schema: str | None, user: str | None, *, create: bool = False
+) -> str:
+    """The schema that a user writes: the named one, else their own, for the operator the site's.
+
+    A user's own schema is made where it is not there, with ``create`` any that the operator names. `ForbiddenError`
+    when the user may not write it.
+    """
+    if grants.is_operator(user):
+        name = schema or registry.site
+        if create:
+            create_schema(registry, name)
+        return name
+    assert user is not None
+    name = schema or grants.check_user(user)
+    if name == user:
+        create_schema(registry, name, user=user)
+    grants.check(registry, user, grants.Privilege.WRITE, name)
+    return name
 
 
 def drop_schema(

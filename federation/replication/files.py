@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import threading
 import time
@@ -21,6 +20,7 @@ from federation.killpoints import killpoint
 from federation.registry.artifacts import Artifact, record
 from federation.registry.views import views
 from federation.replication.file_plan import chosen_files, wanted_files
+from federation.request_context import RequestPool
 from federation.wire.messages import BroughtFile
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class FilePuller:
 
     def _bring_all(self, files: Sequence[WantedFile]) -> Iterator[list[BroughtFile]]:
         """Bring files, some at a time, and record them; what is told of is recorded."""
-        with concurrent.futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="pull-file") as pool:
+        with RequestPool(WORKERS, thread_name_prefix="pull-file") as pool:
             for start in range(0, len(files), BATCH_FILES):
                 if self._stopping.is_set():
                     return

@@ -6,12 +6,11 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import sqlalchemy as sa
 
-from federation.changelog import log_state
 from federation.datastore import Datastore, UrlSource
 from federation.errors import NotFoundError
 from federation.execution.site import SiteExecutor
@@ -20,22 +19,28 @@ from federation.registry.catalog import CatalogSource
 from federation.registry.registry import Registry
 from federation.replication.files import FilePuller
 from federation.replication.publisher import Publisher
+from federation.replication.shown import ShownPositions
 from federation.services.following import Following
+from federation.services.log_keeping import LogKeeper
+from federation.services.security import SiteSecurity
 from federation.services.server_lock import ServerLock
+from federation.services.site_source import ServedSite
+from federation.services.site_status import StatusSource
+from federation.services.telemetry import Telemetry
 from federation.wire.client import SiteClient
-from federation.wire.messages import FileSlice, SchemaStatus, SiteStatus
+from federation.wire.messages import FileSlice
 from federation.wire.server import build_server
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
     from federation.config import SiteConfig
     from federation.model.catalog import SiteCatalog
-    from federation.model.position import Position
-    from federation.registry.schemas import HeldSchema
+    from federation.model.position import Position, SchemaId
+    from federation.replication.relays import Upstream
     from federation.wire.messages import (
         Acknowledgement,
         BootstrapFrom,
@@ -46,12 +51,12 @@ if TYPE_CHECKING:
         ExecuteCall,
         FollowBatch,
         FollowFrom,
+        SiteStatus,
     )
 
 __all__ = ["SiteServer", "serve_site"]
 
 _READ_BYTES = 1 << 20
-_KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 class SiteServer:
@@ -70,16 +75,32 @@ class SiteServer:
             self.registry = stack.enter_context(Registry.open(config))
             self.datastore = Datastore(config.datastore_url)
             self._clients = {
-                peer.name: stack.enter_context(SiteClient(peer.name, str(peer.address)))
+                peer.name: stack.enter_context(SiteClient(peer.name, str(peer.address), tls=config.tls))
                 for peer in config.peers
             }
-            self._executor = SiteExecutor(self.registry, config.query.row_count_max)
+            self._security = SiteSecurity(config, self.registry, self._clients)
+            access = self._security.access
+            self._executor = SiteExecutor(self.registry, config.query.row_count_max, access)
             self._catalog = CatalogSource(self.registry)
-            self._publisher = Publisher(self.registry)
+            shown = ShownPositions(self.registry, config.shown_dir)
+            self._publisher = Publisher(self.registry, shown, self._upstream)
+            self._logs = LogKeeper(self.registry, config.log, self._publisher.acknowledged, shown)
             self._files = FilePuller(self.registry, self._clients, config.replicate_files, self.datastore)
             self._following = Following(self.registry, config.peers, self._clients, self._files.wake)
-            self._server = build_server(self, str(config.listen))
+            self.telemetry = Telemetry(self.registry.database, self._following.status)
+            self._status = StatusSource(self.registry, self._following, self._files, self._logs.problem)
+            self._server = build_server(
+                self,
+                str(config.listen),
+                gate=self._security.gate,
+                tls=config.tls,
+                message_bytes_max=config.limits.message_bytes_max,
+                observer=self.telemetry,
+            )
             self._stack = stack.pop_all()
+
+    def _upstream(self, schema: SchemaId) -> Upstream | None:
+        return self._following.upstream(schema)
 
     @property
     def address(self) -> str:
@@ -92,15 +113,22 @@ class SiteServer:
         """Answer, follow and pull from now on."""
         self._following.start()
         self._files.start()
+        self._logs.start()
+        self._security.start()
         self._server.start()
+        figures = ServedSite(self.registry, self._following, self._files, self.telemetry)
+        self.telemetry.start(self._server, figures, self.config.metrics)
 
     def stop(self) -> None:
         """Finish what is running, end everything and release the site; a second call does nothing."""
         self._stop_asked.set()
+        self.telemetry.stop()
         self._publisher.stop()
         self._server.stop()
         self._following.stop()
         self._files.stop()
+        self._logs.stop()
+        self._security.stop()
         self._stack.close()
 
     def serve(self, on_ready: Callable[[str], None] | None = None) -> None:
@@ -127,13 +155,14 @@ class SiteServer:
 
     # -- what peers ask ---------------------------------------------------------------------------------------
 
-    def get_catalog(self, known_version: str) -> tuple[str, str, SiteCatalog | None]:
-        """(site, version, catalog), the latter None when it is known and has no staleness to tell."""
+    def get_catalog(self, known_version: str, user: str) -> tuple[str, str, SiteCatalog | None]:
+        """(site, version, catalog for the user), the latter None when it is known and has no staleness to tell."""
         followed = self._following.status()
         catalog = self._catalog.catalog(
             {schema: status.staleness_s for schema, status in followed.items()},
             {schema: status.head_lsn for schema, status in followed.items()},
         )
+        catalog = self._security.access.catalog_for(user, catalog)
         is_known = known_version == catalog.version and not followed
         return self.config.name, catalog.version, None if is_known else catalog
 
@@ -141,52 +170,31 @@ class SiteServer:
         """Run a fragment."""
         return self._executor.execute(call)
 
-    def status(self) -> SiteStatus:
-        """The site by its own account."""
-        followed = self._following.status()
-        schemas = tuple(self._schema_status(held, followed) for held in self.registry.held())
-        return SiteStatus(
-            self.config.name,
-            metadata.version("federation"),
-            _KINDS[self.registry.database.kind],
-            f"{self.registry.universe.namespace} version {self.registry.universe.version}",
-            schemas,
-            self.registry.clock(),
-        )
+    def status(self, user: str = "") -> SiteStatus:
+        """The site by its own account, without schemas that the user may not read."""
+        found = self._status.status()
+        if not user:
+            return found
+        refusal = self._security.access.refusal
+        readable = tuple(one for one in found.schemas if refusal(user, one.schema) is None)
+        return attrs.evolve(found, schemas=readable)
 
-    def _schema_status(self, held: HeldSchema, followed: Any) -> SchemaStatus:
-        with self.registry.database.read((held.physical,)) as connection:
-            state = log_state(connection, held.physical)
-            dataset = self.registry.physical_tables(held.physical, system_tables())["dataset"]
-            dataset_count = connection.execute(sa.select(sa.func.count()).select_from(dataset)).scalar() or 0
-        if held.owned:
-            return SchemaStatus(
-                held.schema, True, state.epoch, state.lsn, state.lsn, 0.0, "owner", "", dataset_count
-            )
-        follower = followed.get(held.schema)
-        return SchemaStatus(
-            held.schema,
-            False,
-            state.epoch,
-            state.lsn,
-            max(state.lsn, follower.head_lsn) if follower else state.lsn,
-            follower.staleness_s if follower else None,
-            follower.state if follower else "not followed",
-            (follower.error if follower else "") or self._following.problems.get(held.schema.site, ""),
-            dataset_count,
-            self._files.waiting(held.schema),
-        )
+    def revoked_tokens(self) -> Iterable[str]:
+        """Ids of tokens for people that are good no longer."""
+        return self._security.revoked_tokens()
 
-    def fetch(self, dataset_id: uuid.UUID, offset: int) -> FileSlice:
-        """The bytes of a dataset's file that this site has, from ``offset`` on."""
-        row = self._artifact(dataset_id)
+    def fetch(self, dataset_id: uuid.UUID, offset: int, user: str = "") -> FileSlice:
+        """The bytes of a dataset's file that this site has, from ``offset`` on, for who may read its schema."""
+        row = self._artifact(dataset_id, user)
         if "://" in row.uri and not self.datastore.contains(row.uri):
             data = _skip(UrlSource(row.uri), offset)
         else:
             data = self._read(row.uri, offset)
         return FileSlice(dataset_id, row.size_bytes or 0, row.checksum or "", data)
 
-    def _artifact(self, dataset_id: uuid.UUID) -> Any:
+    def _artifact(self, dataset_id: uuid.UUID, user: str) -> Any:
+        if user:
+            self._check_reader(dataset_id, user)
         for held in self.registry.held():
             if not held.owned:
                 continue
@@ -205,6 +213,22 @@ class SiteServer:
             f"site {self.config.name} has no file of dataset {dataset_id}",
             hint="ask the sites in table artifact",
         )
+
+    def _check_reader(self, dataset_id: uuid.UUID, user: str) -> None:
+        """`ForbiddenError` for a dataset that is here only in schemas which the user may not read."""
+        refused = None
+        for held in self.registry.held():
+            dataset = self.registry.physical_tables(held.physical, system_tables())["dataset"]
+            with self.registry.database.read((held.physical,)) as connection:
+                one = sa.select(dataset.c.dataset_id).where(dataset.c.dataset_id == dataset_id)
+                if connection.execute(one).first() is None:
+                    continue
+            error = self._security.access.refusal(user, held.schema)
+            if error is None:
+                return
+            refused = refused or error
+        if refused is not None:
+            raise refused
 
     def _read(self, uri: str, offset: int) -> Iterator[bytes]:
         with self.datastore.open(uri) as file:

@@ -64,8 +64,8 @@ class SnapshotReport:
 
     ``datasets``, ``records`` (rows of all tables), ``files`` and ``size_bytes`` are of the whole snapshot after a
     creation and of what was added after an extension. ``missing`` names per table the keys that something refers to
-    and no site has, and under ``file`` datasets whose files are recorded and present nowhere. ``rounds`` is 0 for a
-    run that went on behind the closure.
+    and no site has, under ``file`` datasets whose files are recorded and present nowhere, and under ``schema`` schemas
+    that were left out because the caller may not read them. ``rounds`` is 0 for a run that went on behind the closure.
     """
 
     target: Path

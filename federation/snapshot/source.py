@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +13,7 @@ from federation.errors import QueryError, UnavailableError
 from federation.model.logical import LogicalType
 from federation.model.position import Position
 from federation.model.sql_text import listed, quoted
+from federation.request_context import RequestPool
 from federation.snapshot.lookup import Answer, RowsByIds, RowsByKeys
 
 if TYPE_CHECKING:
@@ -109,6 +109,11 @@ class FederatedSource:
             raise QueryError(f"dataset_id of the selection is {column.type}, not a UUID", sql=sql)
         return [value for value in column.to_pylist() if value is not None]
 
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The schemas that were left out, because the caller may not read them."""
+        return tuple(sorted(map(str, self._catalog.forbidden)))
+
     def positions(self) -> tuple[Position, ...]:
         return tuple(
             Position(schema.site, schema.name, held.epoch, held.lsn)
@@ -119,7 +124,7 @@ class FederatedSource:
         fragments = [fragment for lookup in requests for fragment in self._fragments(lookup)]
         if not fragments:
             return []
-        with ThreadPoolExecutor(min(self._workers, len(fragments)), "snapshot") as pool:
+        with RequestPool(min(self._workers, len(fragments)), "snapshot") as pool:
             try:
                 return list(pool.map(self._run, fragments))
             except BaseException:

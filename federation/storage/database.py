@@ -51,11 +51,16 @@ class Database(abc.ABC):
         """
 
     @abc.abstractmethod
-    def write(self, schema: str) -> _Scope:
+    def write(self, schema: str, *, durable: bool = True) -> _Scope:
         """A connection in a transaction that may write one physical schema; commits at exit unless an error leaves it.
 
-        On SQLite the schema's only writer; a second waits.
+        On SQLite the schema's only writer; a second waits. Not ``durable``: a crash of the machine may take back the
+        last transactions, the latest first, until `make_durable`.
         """
+
+    @abc.abstractmethod
+    def make_durable(self, schema: str) -> None:
+        """Return once everything that was committed to a physical schema before is on disk."""
 
     @abc.abstractmethod
     def create_schema(self, schema: str) -> None:
@@ -108,8 +113,18 @@ _BY_TEXT: tuple[tuple[tuple[str, ...], type[FederationError], str], ...] = (
 )
 
 
+def _first(error: BaseException | None) -> BaseException | None:
+    """What went wrong first: a full disk ends the whole transaction on SQLite, and then a savepoint is missed too."""
+    while error is not None and "no such savepoint" in str(error) and error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, sa.exc.DBAPIError):
+            error = error.orig
+    return error
+
+
 def _translated(place: str, error: BaseException | None) -> FederationError | None:
     """The error of ours that says the same; None for one that nothing outside the code can mend."""
+    error = _first(error)
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, (sqlite3.IntegrityError, psycopg.IntegrityError)):
         return ConflictError(f"{place}: {text}", hint="another writer was faster; run the command again")

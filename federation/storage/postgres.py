@@ -72,6 +72,8 @@ class PostgresDatabase(Database):
         connection = self._connect()
         connection.autocommit = True
         connection.prepare_threshold = 0  # at the first use: a point lookup is asked again and again
+        # planned once as well: for a list of unknown length PostgreSQL would plan a lookup each time it is asked
+        connection.execute("SET plan_cache_mode = force_generic_plan")
         return connection
 
     @contextmanager
@@ -94,13 +96,20 @@ class PostgresDatabase(Database):
             connection.execute("ROLLBACK")
 
     @contextmanager
-    def write(self, schema: str) -> Iterator[sa.Connection]:
+    def write(self, schema: str, *, durable: bool = True) -> Iterator[sa.Connection]:
         with (
             database_errors(f"{self.describe()}, schema {schema}"),
             self._writer.connect() as connection,
             connection.begin(),
         ):
+            if not durable:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
+
+    def make_durable(self, schema: str) -> None:
+        with self.statements((schema,)) as connection:
+            # the shortest record that makes the commit flush the log up to itself
+            connection.execute("SELECT pg_logical_emit_message(true, 'federation', '')")
 
     def create_schema(self, schema: str) -> None:
         with database_errors(self.describe()), self._writer.begin() as connection:

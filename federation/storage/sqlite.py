@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from contextlib import contextmanager
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["SqliteDatabase"]
 
-#: smaller schemas are read quickly in any way
-ANALYZE_ROWS = 10_000
+#: statistics are gathered after so many changed rows at first, as smaller schemas are read quickly in any way, and
+#: after so many at most
+ANALYZE_ROWS, ANALYZE_ROWS_MAX = 10_000, 200_000
+#: rows of an index that they are gathered from, for it takes a millisecond then, however large the schema is
+_ANALYSED_ROWS = 1000
+#: pages that a writer keeps until it commits: beyond, SQLite writes each again whenever it has changed again
+WRITER_CACHE_KIB = 65_536
+#: pages (of 4 KiB) of the write-ahead log that a commit moves into the file: what many commits change is moved once
+CHECKPOINT_PAGES = 16_384
 
 
 class SqliteDatabase(Database):
@@ -37,8 +45,8 @@ class SqliteDatabase(Database):
         self._readers = SqlitePool(self._engine, directory, read_only=read_only)
         #: BEGIN IMMEDIATE locks whatever is attached, so a writer's connection has its schema alone
         self._writers: dict[str, SqlitePool] = {}
-        #: rows of a schema that this process has changed since it looked at the statistics
-        self._changed: dict[str, int] = {}
+        #: rows of a schema that this process has changed before it last gathered statistics, and since
+        self._changed: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
     @staticmethod
@@ -79,12 +87,15 @@ class SqliteDatabase(Database):
             return self._writers[schema]
 
     @contextmanager
-    def write(self, schema: str) -> Iterator[sa.Connection]:
+    def write(self, schema: str, *, durable: bool = True) -> Iterator[sa.Connection]:
         with (
             database_errors(f"{self.describe()}, schema {schema}"),
             self._writer(schema).connection((schema,)) as taken,
         ):
             before = taken.raw.total_changes
+            taken.raw.execute(f'PRAGMA "{schema}".cache_size=-{WRITER_CACHE_KIB}')
+            taken.raw.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            taken.raw.execute(f'PRAGMA "{schema}".synchronous={"FULL" if durable else "NORMAL"}')
             taken.raw.execute("BEGIN IMMEDIATE")
             try:
                 yield taken.connection
@@ -95,17 +106,30 @@ class SqliteDatabase(Database):
             taken.raw.execute("COMMIT")
             self._keep_statistics(taken.raw, schema, taken.raw.total_changes - before)
 
+    def make_durable(self, schema: str) -> None:
+        # a checkpoint syncs the log before it empties it, so what is not in the log is on disk already
+        wal = self.path(schema).with_name(f"{schema}.sqlite-wal")
+        with database_errors(self.describe()), contextlib.suppress(FileNotFoundError):
+            for path, flags in ((wal, os.O_RDWR), (self.directory, os.O_RDONLY)):
+                descriptor = os.open(path, flags)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+
     def _keep_statistics(self, raw: sqlite3.Connection, schema: str, changed: int) -> None:
-        """Gather statistics of tables that have doubled: without, SQLite takes an index that has one value only."""
+        """Gather statistics as a schema grows: without, SQLite takes an index that has one value only."""
         with self._lock:
-            since = self._changed.get(schema, 0) + changed
-            is_due = since >= ANALYZE_ROWS
-            self._changed[schema] = 0 if is_due else since
+            total, since = self._changed.get(schema, (0, 0))
+            since += changed
+            is_due = since >= min(max(ANALYZE_ROWS, total // 2), ANALYZE_ROWS_MAX)
+            self._changed[schema] = (total + since, 0) if is_due else (total, since)
         if is_due:
             # when another writer has the lock: they are for speed alone, and the next rows come
             with contextlib.suppress(sqlite3.OperationalError):
-                for table in _doubled_tables(raw, schema):
-                    raw.execute(f'ANALYZE "{schema}"."{table}"')
+                raw.execute(f"PRAGMA analysis_limit={_ANALYSED_ROWS}")
+                raw.execute(f'ANALYZE "{schema}"')
+            raw.execute("PRAGMA shrink_memory")
 
     def create_schema(self, schema: str) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -127,25 +151,6 @@ class SqliteDatabase(Database):
         for pool in pools:
             pool.close()
         self._engine.dispose()
-
-
-def _doubled_tables(raw: sqlite3.Connection, schema: str) -> list[str]:
-    """Large tables that have grown to twice the size that their statistics tell, or have none."""
-    names = {
-        row[0]
-        for row in raw.execute(f"SELECT name FROM \"{schema}\".sqlite_schema WHERE type = 'table'").fetchall()
-    }
-    analysed: dict[str, int] = {}
-    if "sqlite_stat1" in names:
-        counts = f'SELECT tbl, max(CAST(stat AS INTEGER)) FROM "{schema}".sqlite_stat1 GROUP BY tbl'
-        analysed = dict(raw.execute(counts).fetchall())
-    doubled = []
-    for name in sorted(name for name in names if not name.startswith("sqlite_")):
-        # the last rowid is found at once; it is the count where nothing was deleted
-        (rows,) = raw.execute(f'SELECT max(rowid) FROM "{schema}"."{name}"').fetchone()
-        if rows is not None and rows >= max(ANALYZE_ROWS, 2 * analysed.get(name, 0)):
-            doubled.append(name)
-    return doubled
 
 
 def _touch(schemas: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from federation.model.logical import LogicalType
+from federation.model.logical import LogicalType, TableKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +60,10 @@ def column_type(type_: LogicalType) -> sa.types.TypeEngine[Any]:
 
 
 def build_table(table: TableDef, schema: str, metadata: sa.MetaData) -> sa.Table:
-    """The physical table of a logical one; origin columns are not stored."""
+    """The physical table of a logical one; origin columns are not stored.
+
+    Rows lie in the order of the primary key on SQLite, which is that of the table's clustering.
+    """
     columns = [
         sa.Column(
             sa.quoted_name(
@@ -71,9 +74,20 @@ def build_table(table: TableDef, schema: str, metadata: sa.MetaData) -> sa.Table
         )
         for column in table.stored
     ]
-    constraints: list[sa.schema.SchemaItem] = [sa.PrimaryKeyConstraint(*table.key)]
-    constraints += [sa.UniqueConstraint(*unique) for unique in table.unique]
-    built = sa.Table(table.physical_name, metadata, *columns, *constraints, schema=schema)
+    primary = table.clustering or table.key
+    constraints: list[sa.schema.SchemaItem] = [sa.PrimaryKeyConstraint(*primary)]
+    constraints += [
+        sa.UniqueConstraint(*unique) for unique in (table.key, *table.unique) if set(unique) != set(primary)
+    ]
+    built = sa.Table(
+        table.physical_name,
+        metadata,
+        *columns,
+        *constraints,
+        schema=schema,
+        # one tree less; but long rows make its pages hold few keys
+        sqlite_with_rowid=table.kind is TableKind.USER,
+    )
     for number, index in enumerate(table.indexes):
         # SQLite keeps indexes in the namespace of the schema, so their names carry the table's
         sa.Index(f"ix_{table.physical_name[:52]}_{number}", *(built.c[name] for name in index))

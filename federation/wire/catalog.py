@@ -39,6 +39,7 @@ class _Table(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     indexes: tuple[tuple[str, ...], ...]
     references: tuple[_Reference, ...]
     doc: str
+    clustering: tuple[str, ...]
 
 
 class _Schema(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -51,6 +52,8 @@ class _Schema(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     tables: tuple[_Table, ...]
     stats: dict[str, tuple[int, float]]
     metrics: dict[str, LogicalType] = {}
+    forbidden: tuple[str, str] | None = None
+    partial_tables: frozenset[str] = frozenset()
 
 
 class _Catalog(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -73,6 +76,7 @@ def _table_out(table: TableDef) -> _Table:
         table.indexes,
         tuple(_Reference(r.columns, r.table, r.target) for r in table.references),
         table.doc,
+        table.clustering,
     )
 
 
@@ -90,6 +94,7 @@ def _table_in(table: _Table) -> TableDef:
         table.indexes,
         tuple(Reference(r.columns, r.table, r.target) for r in table.references),
         table.doc,
+        table.clustering,
     )
 
 
@@ -121,6 +126,8 @@ def encode_catalog(catalog: SiteCatalog) -> bytes:
             tuple(map(_table_out, held.tables)),
             {name: (stats.row_count, stats.row_bytes) for name, stats in held.stats.items()},
             held.metrics,
+            held.forbidden,
+            held.partial_tables,
         )
         for held in catalog.schemas
     )
@@ -145,6 +152,8 @@ def decode_catalog(data: bytes) -> SiteCatalog:
             tuple(map(_table_in, held.tables)),
             {name: TableStats(*stats) for name, stats in held.stats.items()},
             held.metrics,
+            held.forbidden,
+            held.partial_tables,
         )
         for held in raw.schemas
     )

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
+from federation.errors import ConfigError
+from federation.request_context import current_request, new_request_id
 from federation.wire.arrow import arrow_schema, column_pairs, encode_keys, encode_schema
 from federation.wire.catalog import decode_catalog
+from federation.wire.channel import MESSAGE_BYTES_MAX, SiteChannel
 from federation.wire.convert import (
     batch_in,
     bootstrap_out,
@@ -18,8 +21,9 @@ from federation.wire.convert import (
     status_in,
 )
 from federation.wire.errors import from_rpc
+from federation.wire.interceptors import request_metadata
 from federation.wire.streams import ExecuteStream, FetchStream, ResponseStream
-from federation.wire.v1 import log_pb2, log_pb2_grpc, query_pb2, query_pb2_grpc, site_pb2, site_pb2_grpc
+from federation.wire.v1 import auth_pb2, log_pb2, query_pb2, site_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from federation.config.security import TlsConfig
     from federation.model.catalog import SiteCatalog
     from federation.wire.messages import (
         Acknowledgement,
@@ -46,42 +51,58 @@ __all__ = ["MESSAGE_BYTES_MAX", "SiteClient"]
 
 T = TypeVar("T")
 
-MESSAGE_BYTES_MAX = 64 << 20
 #: time for a file to be sent and kept
 STORE_S = 3600.0
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    # a site that comes back is found within seconds, not after the default of up to two minutes
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
-    # sites are told apart by address only; a proxy of the environment is for the web
-    ("grpc.enable_http_proxy", 0),
-)
 
 
 class SiteClient:
-    """Calls to one site, for use by several threads; ``timeout_s`` bounds calls that are given no time."""
+    """Calls to one site, for use by several threads; ``timeout_s`` bounds calls that are given no time.
 
-    def __init__(self, site: str, address: str, timeout_s: float = 10.0) -> None:
-        self.site, self.address, self.timeout_s = site, str(address), timeout_s
-        self._channel = grpc.insecure_channel(self.address, options=_OPTIONS)
-        self._query = query_pb2_grpc.QueryStub(self._channel)
-        self._log = log_pb2_grpc.ChangeLogStub(self._channel)
-        self._site = site_pb2_grpc.SiteStub(self._channel)
+    With ``tls`` both ends prove who they are: the site must have the certificate of its name. Files that change are
+    used from the next call on. ``token`` gives the token of a person, on whose behalf the calls are; ``user`` says so
+    of calls that have no user of their own, and is believed of sites.
+    """
 
-    def get_catalog(self, known_version: str = "") -> SiteCatalog | None:
-        """What the site holds; None when that is still ``known_version``."""
-        request = query_pb2.GetCatalogRequest(known_version=known_version)
+    def __init__(
+        self,
+        site: str,
+        address: str,
+        timeout_s: float = 10.0,
+        *,
+        tls: TlsConfig | None = None,
+        token: Callable[[], str] | None = None,
+        user: str = "",
+    ) -> None:
+        self.site, self.address, self.timeout_s, self.user = site, str(address), timeout_s, user
+        if token is not None and tls is None:
+            raise ConfigError(
+                f"a token is not sent to site {site} over a connection that is not protected",
+                hint="add [tls] to the site file, or leave out the token",
+            )
+        self._token = token
+        self._channel = SiteChannel(site, self.address, tls)
+
+    @property
+    def _query(self) -> Any:
+        return self._channel.stubs().query
+
+    @property
+    def _log(self) -> Any:
+        return self._channel.stubs().log
+
+    @property
+    def _site(self) -> Any:
+        return self._channel.stubs().site
+
+    def get_catalog(self, known_version: str = "", user: str = "") -> SiteCatalog | None:
+        """What the site holds, as the user may see it; None when that is still ``known_version``."""
+        request = query_pb2.GetCatalogRequest(known_version=known_version, user=user or self.user)
         response = self._unary(self._query.GetCatalog, request)
         return decode_catalog(response.catalog) if response.catalog else None
 
     def status(self) -> SiteStatus:
         """The site by its own account."""
-        return status_in(self._unary(self._site.Status, site_pb2.StatusRequest()))
+        return status_in(self._unary(self._site.Status, site_pb2.StatusRequest(user=self.user)))
 
     def execute(
         self,
@@ -103,7 +124,7 @@ class SiteClient:
                 query_pb2.KeyTable(name=name, arrow=encode_keys(values))
                 for name, values in (keys or {}).items()
             ],
-            user=user,
+            user=user or self.user,
             query_id=query_id,
             row_count_max=row_count_max,
         )
@@ -111,7 +132,7 @@ class SiteClient:
 
     def fetch(self, dataset_id: UUID, offset: int = 0) -> FetchStream:
         """The bytes of a dataset's file from ``offset`` on."""
-        request = site_pb2.FetchRequest(dataset_id=dataset_id.bytes, offset=offset)
+        request = site_pb2.FetchRequest(dataset_id=dataset_id.bytes, offset=offset, user=self.user)
         return FetchStream(self._stream(self._site.Fetch, request, _same))
 
     def bring(self, ids: Iterable[UUID]) -> ResponseStream[BroughtFile]:
@@ -164,6 +185,10 @@ class SiteClient:
         )
         return digest_in(self._unary(self._log.Digest, request, timeout_s))
 
+    def revoked_tokens(self) -> tuple[str, ...]:
+        """Ids of tokens for people that the site has revoked before they expired."""
+        return tuple(self._unary(self._channel.stubs().auth.Revoked, auth_pb2.RevokedRequest()).token_ids)
+
     def close(self) -> None:
         """Close the channel; open streams end."""
         self._channel.close()
@@ -174,11 +199,16 @@ class SiteClient:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _metadata(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        said = tuple(request_metadata(request_id))
+        return said if self._token is None else (*said, ("authorization", f"Bearer {self._token()}"))
+
     def _unary(self, method: Any, request: Any, timeout_s: float | None = None) -> Any:
+        request_id = current_request() or new_request_id()
         try:
-            return method(request, timeout=timeout_s or self.timeout_s)
+            return method(request, timeout=timeout_s or self.timeout_s, metadata=self._metadata(request_id))
         except grpc.RpcError as error:
-            raise from_rpc(error, self.site, self.address) from error
+            raise from_rpc(error, self.site, self.address, request_id=request_id) from error
 
     def _stream(
         self,
@@ -188,8 +218,9 @@ class SiteClient:
         timeout_s: float | None = None,
         sql: str = "",
     ) -> ResponseStream[T]:
-        call = method(request, timeout=timeout_s)
-        return ResponseStream(call, convert, self.site, self.address, sql)
+        request_id = current_request() or new_request_id()
+        call = method(request, timeout=timeout_s, metadata=self._metadata(request_id))
+        return ResponseStream(call, convert, self.site, self.address, sql, request_id)
 
 
 def _file_messages(file: FileSlice, formatter: str | None) -> Iterator[Any]:

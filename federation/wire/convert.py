@@ -6,8 +6,8 @@ import uuid
 from typing import Any
 
 from federation.errors import BY_CODE, FederationError
-from federation.model.change import LogEntry
 from federation.model.position import Position, SchemaId
+from federation.wire.entries import pack_entries, unpack_entries
 from federation.wire.messages import (
     BootstrapFrom,
     BootstrapPart,
@@ -15,6 +15,7 @@ from federation.wire.messages import (
     BucketDigest,
     DigestAnswer,
     FollowBatch,
+    FollowerStanding,
     LogFilter,
     RowDigest,
     SchemaStatus,
@@ -70,6 +71,13 @@ def status_out(status: SiteStatus) -> Any:
             detail=held.detail,
             dataset_count=held.dataset_count,
             files_waiting=held.files_waiting,
+            lag_entries=held.lag_entries,
+            lag_bytes=-1 if held.lag_bytes is None else held.lag_bytes,
+            path=held.path,
+            filter=filter_out(held.filter),
+            since_s=held.since_s,
+            first_lsn=held.first_lsn,
+            followers=[_follower_out(one) for one in held.followers],
         )
         for held in status.schemas
     ]
@@ -80,6 +88,28 @@ def status_out(status: SiteStatus) -> Any:
         universe=status.universe,
         schemas=schemas,
         server_tai_ns=status.server_tai_ns,
+    )
+
+
+def _follower_out(one: FollowerStanding) -> Any:
+    return site_pb2.FollowerStanding(
+        name=one.name,
+        lsn=one.lsn,
+        lag_entries=one.lag_entries,
+        lag_bytes=-1 if one.lag_bytes is None else one.lag_bytes,
+        oldest_s=-1.0 if one.oldest_s is None else one.oldest_s,
+        heard_s=one.heard_s,
+    )
+
+
+def _follower_in(message: Any) -> FollowerStanding:
+    return FollowerStanding(
+        message.name,
+        message.lsn,
+        message.lag_entries,
+        None if message.lag_bytes < 0 else message.lag_bytes,
+        None if message.oldest_s < 0 else message.oldest_s,
+        message.heard_s,
     )
 
 
@@ -97,6 +127,13 @@ def status_in(message: Any) -> SiteStatus:
             held.detail,
             held.dataset_count,
             held.files_waiting,
+            held.lag_entries,
+            None if held.lag_bytes < 0 else held.lag_bytes,
+            tuple(held.path),
+            filter_in(held.filter),
+            held.since_s,
+            held.first_lsn,
+            tuple(_follower_in(one) for one in held.followers),
         )
         for held in message.schemas
     )
@@ -112,23 +149,10 @@ def status_in(message: Any) -> SiteStatus:
 
 def batch_out(batch: FollowBatch) -> Any:
     """Entries of a log as their message."""
-    entries = [
-        log_pb2.Entry(
-            lsn=entry.lsn,
-            committed_tai_ns=entry.committed_tai_ns,
-            row_count=entry.row_count,
-            schema_version=entry.schema_version,
-            body=entry.body,
-            digest=entry.digest,
-            chain=entry.chain,
-            body_digest=entry.body_digest,
-        )
-        for entry in batch.entries
-    ]
     return log_pb2.FollowResponse(
         epoch=batch.epoch,
         prev_lsn=batch.prev_lsn,
-        entries=entries,
+        entries=pack_entries(batch.entries),
         head_lsn=batch.head_lsn,
         server_tai_ns=batch.server_tai_ns,
         prev_chain=batch.prev_chain,
@@ -139,23 +163,10 @@ def batch_out(batch: FollowBatch) -> Any:
 
 def batch_in(message: Any) -> FollowBatch:
     """Entries of a log from their message."""
-    entries = tuple(
-        LogEntry(
-            e.lsn,
-            e.committed_tai_ns,
-            e.row_count,
-            e.schema_version,
-            e.body,
-            e.digest,
-            e.chain,
-            e.body_digest,
-        )
-        for e in message.entries
-    )
     return FollowBatch(
         message.epoch,
         message.prev_lsn,
-        entries,
+        unpack_entries(message.entries),
         message.head_lsn,
         message.server_tai_ns,
         message.prev_chain,

@@ -12,12 +12,15 @@ from federation.errors import BY_CODE, FederationError, LimitError, QueryError, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["abort", "from_rpc"]
+__all__ = ["abort", "error_of", "from_rpc"]
 
 ERROR_KEY = "federation-error-bin"
 
 #: trailing metadata is limited to 8 KiB in all
 _TEXT_MAX = 1500
+
+#: what gRPC says of connections that failed for a certificate
+_HANDSHAKE = ("andshake", "ertificate", "CERTIFICATE", "SSL_ERROR", "Hostname Verification")
 
 _STATUS = {
     "user": grpc.StatusCode.INVALID_ARGUMENT,
@@ -59,8 +62,26 @@ def abort(context: Any, error: FederationError) -> NoReturn:
     raise AssertionError("abort returns never")
 
 
-def from_rpc(error: grpc.RpcError, site: str, address: str = "", sql: str = "") -> FederationError:
-    """The error that the site raised, or one that says why there was no answer; ``sql`` is what was asked."""
+def error_of(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str, str] | None:
+    """(code, message) of the error that ended a call; None where none of ours did."""
+    payload = _payload(metadata)
+    return None if payload is None else (payload.code, payload.message)
+
+
+def from_rpc(
+    error: grpc.RpcError, site: str, address: str = "", sql: str = "", request_id: str = ""
+) -> FederationError:
+    """The error that the site raised, or one that says why there was no answer; ``sql`` is what was asked.
+
+    It carries the id of the request, under which the site's log has more, unless the site never saw it.
+    """
+    made = _from_rpc(error, site, address, sql)
+    if error.code() is not grpc.StatusCode.UNAVAILABLE or _payload(error.trailing_metadata() or ()):
+        made.request_id = request_id
+    return made
+
+
+def _from_rpc(error: grpc.RpcError, site: str, address: str, sql: str) -> FederationError:
     payload = _payload(error.trailing_metadata() or ())
     if payload is not None:
         kind = BY_CODE.get(payload.code, FederationError)
@@ -71,6 +92,11 @@ def from_rpc(error: grpc.RpcError, site: str, address: str = "", sql: str = "") 
     place = f"site {site} at {address}" if address else f"site {site}"
     check = f"check that the site runs: federation site serve {site}"
     match code:
+        case grpc.StatusCode.UNAVAILABLE if any(word in details for word in _HANDSHAKE):
+            return UnavailableError(
+                f"{place} has a certificate that is not accepted, or accepts none of ours: {_cut(details)}",
+                hint=f"compare [tls] of both sites: one authority, and a certificate of the name {site} there",
+            )
         case grpc.StatusCode.UNAVAILABLE:
             return UnavailableError(f"{place} does not answer: {_cut(details)}", hint=check)
         case grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -33,6 +33,7 @@ __all__ = [
     "FileSlice",
     "FollowBatch",
     "FollowFrom",
+    "FollowerStanding",
     "LogFilter",
     "RowDigest",
     "RowStream",
@@ -82,8 +83,29 @@ class ExecuteCall:
 
 
 @attrs.frozen
+class FollowerStanding:
+    """What a follower of an owned schema lacks, by its last word ``heard_s`` ago.
+
+    ``lag_bytes`` is an estimate; ``oldest_s`` the age of the first entry that it lacks. None: not known, or nothing.
+    """
+
+    name: str
+    lsn: int
+    lag_entries: int
+    lag_bytes: int | None
+    oldest_s: float | None
+    heard_s: float
+
+
+@attrs.frozen
 class SchemaStatus:
-    """How one schema stands at one site; ``staleness_s`` is None when it never was known to equal the owner's."""
+    """How one schema stands at one site; ``staleness_s`` is None when it never was known to equal the owner's.
+
+    ``lag_bytes`` estimates what the ``lag_entries`` that are missing take on the way, None where that is not known;
+    ``path`` are the sites that entries last came through, the owner first; ``since_s`` for how long ``state`` is so.
+    Of a schema that is owned or relayed ``first_lsn`` is the first entry that is still kept; of an owned one
+    ``followers`` tell what each of them lacks.
+    """
 
     schema: SchemaId
     owned: bool
@@ -95,6 +117,13 @@ class SchemaStatus:
     detail: str = ""
     dataset_count: int = 0
     files_waiting: int = 0
+    lag_entries: int = 0
+    lag_bytes: int | None = None
+    path: tuple[str, ...] = ()
+    filter: LogFilter = attrs.field(factory=LogFilter)
+    since_s: float = 0.0
+    first_lsn: int = 0
+    followers: tuple[FollowerStanding, ...] = ()
 
 
 @attrs.frozen
@@ -131,7 +160,10 @@ class BroughtFile:
 
 @attrs.frozen
 class FollowFrom:
-    """Who follows which schema, and from where: ``epoch`` is empty where the follower has nothing yet."""
+    """Who follows which schema, and from where: ``epoch`` is empty where the follower has nothing yet.
+
+    ``chain`` is empty where a reader that keeps no rows does not know it.
+    """
 
     schema: SchemaId
     epoch: str

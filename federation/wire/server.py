@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from federation.errors import FederationError, UnavailableError, UserError
 from federation.model.position import SchemaId
@@ -26,16 +27,32 @@ from federation.wire.convert import (
     status_out,
 )
 from federation.wire.errors import abort
+from federation.wire.gate import GateInterceptor
+from federation.wire.interceptors import CallInterceptor
 from federation.wire.messages import Acknowledgement, DigestOf, ExecuteCall, FileSlice, FollowFrom
-from federation.wire.v1 import log_pb2, log_pb2_grpc, query_pb2, query_pb2_grpc, site_pb2, site_pb2_grpc
+from federation.wire.stream_slots import STREAMS_MAX, StreamSlots
+from federation.wire.tls import TlsFiles, server_credentials
+from federation.wire.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    log_pb2,
+    log_pb2_grpc,
+    query_pb2,
+    query_pb2_grpc,
+    site_pb2,
+    site_pb2_grpc,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
+    from federation.config.security import TlsConfig
     from federation.model.catalog import SiteCatalog
     from federation.model.position import Position
+    from federation.wire.gate import Gate
+    from federation.wire.interceptors import CallObserver
     from federation.wire.messages import (
         BootstrapFrom,
         BootstrapPart,
@@ -49,12 +66,22 @@ __all__ = ["SiteServer", "SiteService", "build_server"]
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    # clients ask each 4 s whether the link is still there
+    ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
 )
+
+
+_SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in ((query_pb2, "Query"), (log_pb2, "ChangeLog"), (site_pb2, "Site"))
+)
+#: what the health service knows of: the server as a whole, and each service
+HEALTH_NAMES = ("", *_SERVICES)
+REFLECTED = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
 
 
 class SiteService(Protocol):
@@ -63,16 +90,18 @@ class SiteService(Protocol):
     Iterators that are generators are closed when the caller goes away.
     """
 
-    def get_catalog(self, known_version: str) -> tuple[str, str, SiteCatalog | None]:
-        """(site, version, the catalog unless it is the known one)."""
+    def get_catalog(self, known_version: str, user: str) -> tuple[str, str, SiteCatalog | None]:
+        """(site, version, the catalog as the user may see it unless it is the known one)."""
 
     def execute(
         self, call: ExecuteCall
     ) -> tuple[tuple[Position, ...], pa.Schema, Iterator[pa.RecordBatch]]: ...
 
-    def status(self) -> SiteStatus: ...
+    def status(self, user: str) -> SiteStatus: ...
 
-    def fetch(self, dataset_id: uuid.UUID, offset: int) -> FileSlice: ...
+    def fetch(self, dataset_id: uuid.UUID, offset: int, user: str) -> FileSlice: ...
+
+    def revoked_tokens(self) -> Iterable[str]: ...
 
     def bring(self, ids: Sequence[uuid.UUID]) -> Iterator[BroughtFile]: ...
 
@@ -96,7 +125,13 @@ class SiteServer:
     def start(self) -> None:
         """Answer from now on."""
         self._server.start()
-        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self.set_serving(True)
+
+    def set_serving(self, is_serving: bool) -> None:
+        """What the standard health service says of the whole server and of each of its services."""
+        told = health_pb2.HealthCheckResponse
+        for name in HEALTH_NAMES:
+            self._health.set(name, told.SERVING if is_serving else told.NOT_SERVING)
 
     def stop(self, grace_s: float | None = 2.0) -> None:
         """Refuse new calls, let running ones finish for ``grace_s``, then end them."""
@@ -108,25 +143,52 @@ class SiteServer:
         return bool(self._server.wait_for_termination(timeout_s))
 
 
-def build_server(service: SiteService, address: str, workers: int = 32) -> SiteServer:
-    """A server bound to ``host:port``; `UnavailableError` when the address can't be had."""
-    pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="federation-call")
-    server = grpc.server(pool, options=_OPTIONS)
+def build_server(
+    service: SiteService,
+    address: str,
+    workers: int = 32,
+    *,
+    gate: Gate | None = None,
+    tls: TlsConfig | None = None,
+    message_bytes_max: int = MESSAGE_BYTES_MAX,
+    observer: CallObserver | None = None,
+    streams_max: int = STREAMS_MAX,
+) -> SiteServer:
+    """A server bound to ``host:port``; `UnavailableError` when the address can't be had.
+
+    With ``tls`` every client must have a certificate of the same authority. ``gate`` is asked about each call;
+    without one all are answered. ``message_bytes_max`` bounds a message that comes in. ``observer`` is told of calls.
+    Each of at most ``streams_max`` streams of followers has a thread; the other calls share ``workers``.
+    """
+    pool = concurrent.futures.ThreadPoolExecutor(workers + streams_max, thread_name_prefix="federation-call")
+    limit = ("grpc.max_receive_message_length", message_bytes_max)
+    interceptors = [
+        *([] if observer is None else [CallInterceptor(observer)]),  # the first: it sees refusals too
+        *([] if gate is None else [GateInterceptor(gate)]),
+    ]
+    server = grpc.server(pool, options=(*_OPTIONS, limit), interceptors=interceptors)
+    auth_pb2_grpc.add_AuthServicer_to_server(_Auth(service), server)
     query_pb2_grpc.add_QueryServicer_to_server(_Query(service), server)
-    log_pb2_grpc.add_ChangeLogServicer_to_server(_ChangeLog(service), server)
+    log_pb2_grpc.add_ChangeLogServicer_to_server(_ChangeLog(service, StreamSlots(streams_max)), server)
     site_pb2_grpc.add_SiteServicer_to_server(_Site(service), server)
-    state = health.HealthServicer()
-    state.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    state = health.HealthServicer(experimental_non_blocking=True)
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
+    reflection.enable_server_reflection(REFLECTED, server)
     text = str(address)
     try:
-        port = server.add_insecure_port(text)
+        port = (
+            server.add_insecure_port(text)
+            if tls is None
+            else server.add_secure_port(text, server_credentials(TlsFiles(tls)))
+        )
     except RuntimeError as error:
         raise UnavailableError(
             f"cannot listen on {text}: it is in use, or no address of this machine",
             hint="stop the other server, or give the site file another listen address",
         ) from error
-    return SiteServer(server, f"{text.rpartition(':')[0]}:{port}", state)
+    made = SiteServer(server, f"{text.rpartition(':')[0]}:{port}", state)
+    made.set_serving(False)
+    return made
 
 
 @contextlib.contextmanager
@@ -150,7 +212,7 @@ class _Query(query_pb2_grpc.QueryServicer):  # type: ignore[misc]
 
     def GetCatalog(self, request: Any, context: Any) -> Any:  # noqa: N802
         with _errors(context):
-            site, version, catalog = self._service.get_catalog(request.known_version)
+            site, version, catalog = self._service.get_catalog(request.known_version, request.user)
             data = encode_catalog(catalog) if catalog is not None else b""
             return query_pb2.GetCatalogResponse(site=site, version=version, catalog=data)
 
@@ -179,24 +241,34 @@ class _Query(query_pb2_grpc.QueryServicer):  # type: ignore[misc]
                     yield query_pb2.ExecuteResponse(arrow=part)
 
 
+class _Auth(auth_pb2_grpc.AuthServicer):  # type: ignore[misc]
+    """Which tokens of this site are no longer good."""
+
+    def __init__(self, service: SiteService) -> None:
+        self._service = service
+
+    def Revoked(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
+        with _errors(context):
+            return auth_pb2.RevokedResponse(token_ids=self._service.revoked_tokens())
+
+
 class _Site(site_pb2_grpc.SiteServicer):  # type: ignore[misc]
     """Status and files."""
 
     def __init__(self, service: SiteService) -> None:
         self._service = service
 
-    def Status(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
+    def Status(self, request: Any, context: Any) -> Any:  # noqa: N802
         with _errors(context):
-            return status_out(self._service.status())
+            return status_out(self._service.status(request.user))
 
     def Fetch(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         with _errors(context):
-            found = self._service.fetch(_dataset_id(request.dataset_id), request.offset)
+            found = self._service.fetch(_dataset_id(request.dataset_id), request.offset, request.user)
             with _closing(found.data):
                 yield site_pb2.FetchResponse(size_bytes=found.size_bytes, checksum=found.checksum)
                 for data in found.data:
                     yield site_pb2.FetchResponse(data=data)
-
 
     def Bring(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         with _errors(context):
@@ -228,11 +300,11 @@ def _dataset_id(data: bytes) -> uuid.UUID:
 class _ChangeLog(log_pb2_grpc.ChangeLogServicer):  # type: ignore[misc]
     """Change logs: following, copying, comparing."""
 
-    def __init__(self, service: SiteService) -> None:
-        self._service = service
+    def __init__(self, service: SiteService, slots: StreamSlots) -> None:
+        self._service, self._slots = service, slots
 
     def Follow(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
-        with _errors(context):
+        with _errors(context), self._slots.hold():
             start = FollowFrom(
                 SchemaId(request.site, request.schema),
                 request.epoch,
@@ -254,7 +326,7 @@ class _ChangeLog(log_pb2_grpc.ChangeLogServicer):  # type: ignore[misc]
             return log_pb2.AcknowledgeResponse()
 
     def Bootstrap(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
-        with _errors(context):
+        with _errors(context), self._slots.hold():
             parts = self._service.bootstrap(bootstrap_in(request))
             with _closing(parts):
                 for part in parts:

@@ -27,10 +27,17 @@ class ResponseStream(Generic[T]):
     """Values from a server until it ends the stream, or until `cancel`, which may come from any thread."""
 
     def __init__(
-        self, call: Any, convert: Callable[[Any], T], site: str, address: str, sql: str = ""
+        self,
+        call: Any,
+        convert: Callable[[Any], T],
+        site: str,
+        address: str,
+        sql: str = "",
+        request_id: str = "",
     ) -> None:
         self._call, self._convert = call, convert
         self.site, self._address, self._sql = site, address, sql
+        self._request_id = request_id
         self._cancelled = False
 
     def cancel(self) -> None:
@@ -49,7 +56,7 @@ class ResponseStream(Generic[T]):
         except grpc.RpcError as error:
             if self._cancelled:
                 raise StopIteration from None
-            raise from_rpc(error, self.site, self._address, self._sql) from error
+            raise from_rpc(error, self.site, self._address, self._sql, self._request_id) from error
 
     def __enter__(self) -> Self:
         return self

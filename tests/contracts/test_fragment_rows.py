@@ -180,3 +180,65 @@ def test_more_rows_than_allowed_are_an_error(filled: Registry) -> None:
     call = ExecuteCall(f"SELECT id AS n FROM {DETECTOR}", (("n", LogicalType.INT64),), row_count_max=100)
     with pytest.raises(LimitError, match="more than 100 rows"):
         execute(filled, call)
+
+
+@pytest.fixture
+def chained(registry: Registry) -> Registry:
+    """A registry with darks in three runs: each has two thirds of the data IDs of the next one."""
+    with registry.transaction("base") as tx:
+        dimensions.insert_records(tx, "instrument", [{"name": "Cam"}])
+        dimensions.insert_records(
+            tx, "detector", [{**CAM, "id": i, "full_name": f"D{i}"} for i in range(COUNT)]
+        )
+        dataset_types.declare(tx, DatasetType("dark", ("detector",), "Exposure"))
+        for run, start in (("first", 0), ("second", 400), ("third", 800)):
+            collections.register(tx, Collection(run, CollectionType.RUN))
+            ids = [{**CAM, "detector": i} for i in range(start, start + 1200)]
+            datasets.insert_many(tx, "dark", run, ids)
+        runs = ("third", "first", "second")
+        collections.register(tx, Collection("chain", CollectionType.CHAINED, children=runs))
+    return registry
+
+
+FIRST = (
+    "SELECT detector, run FROM (SELECT detector, run, row_number() OVER (PARTITION BY instrument, detector "
+    "ORDER BY CASE run WHEN 'third' THEN 0 WHEN 'first' THEN 1 WHEN 'second' THEN 2 END) AS place FROM dark "
+    "WHERE run IN ('first', 'second', 'third')) AS ranked WHERE place = 1"
+)
+
+
+def test_the_first_run_that_has_a_data_id_wins(chained: Registry) -> None:
+    wanted = {i: "third" if i >= 800 else "first" for i in range(2000)}
+    with Coordinator("base", {"base": LocalSite(chained)}) as coordinator:
+        assert coordinator.explain(FIRST).find_first is not None
+        with coordinator.stream(FIRST) as stream:
+            batches = list(stream)
+        assert {row["detector"]: row["run"] for batch in batches for row in batch.to_pylist()} == wanted
+        assert sum(batch.num_rows for batch in batches) == 2000
+        assert batches[0].num_rows < 2000
+        result = coordinator.query(FIRST)
+        assert {row["detector"]: row["run"] for row in result} == wanted
+        assert result.positions
+        assert coordinator.query(f"{FIRST} LIMIT 7").row_count == 7
+
+
+def test_an_answer_of_the_local_engine_comes_in_batches(filled: Registry) -> None:
+    sql = "SELECT a.id, length(a.full_name) AS n FROM detector AS a"
+    with Coordinator("base", {"base": LocalSite(filled)}) as coordinator:
+        assert "length" in coordinator.explain(sql).local_sql.lower()
+        with coordinator.stream(sql) as outer, coordinator.stream(sql) as inner:
+            assert outer.schema == inner.schema == coordinator.query(sql).table.schema
+            assert outer.positions
+            rows = [sum(batch.num_rows for batch in stream) for stream in (outer, inner)]
+    assert rows == [COUNT, COUNT]
+
+
+def test_an_error_of_the_callers_own_is_left_alone(coordinator: Coordinator) -> None:
+    def fail(row_count: int) -> None:
+        raise OSError(f"mine, after {row_count} rows")
+
+    with (
+        pytest.raises(OSError, match="mine"),
+        coordinator.stream("SELECT length(full_name) AS n FROM detector") as stream,
+    ):
+        fail(next(iter(stream)).num_rows)

@@ -273,14 +273,13 @@ def test_layouts_are_aligned_in_place(open_old: Callable[[], Registry], database
         before = rows(registry, BASE)
         table = registry.physical_tables("base", tuple(registry.tables(BASE).values()))["dataset"]
     with database.write("base") as connection:
-        other = sa.MetaData()
-        wanted = table.to_metadata(other)
+        align_tables(connection, [table])
+        wanted = table.to_metadata(sa.MetaData())
         wanted.indexes.clear()
         sa.Index("ix_dataset_0", wanted.c.run)
         sa.Index("ix_dataset_new", wanted.c.ingest_date)
         expected = [
             LayoutChange("index dropped", "ix_dataset_0"),
-            LayoutChange("index dropped", "ix_dataset_1"),
             LayoutChange("index", "ix_dataset_0"),
             LayoutChange("index", "ix_dataset_new"),
         ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from federation.datastore import Datastore
+from federation.datastore import Datastore, Stored
 from federation.errors import ConflictError, CorruptionError, NotFoundError, UserError
 from federation.model.dataset import DatasetRef, DatasetType, deterministic_id
 from federation.model.dimension import Field
@@ -110,6 +112,43 @@ def test_one_run_has_one_dataset_for_a_data_id(stocked: Registry, store: Datasto
     assert len(files(store)) == 1
     lookup = DatasetLookup(stocked)
     assert (lookup.get_dataset(old.id), lookup.get_dataset(new.id)) == (None, new)
+
+
+class NotedDatastore(Datastore):
+    """Says when a file has been copied into it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.copied = threading.Event()
+
+    def put_file(self, *args: Any, **options: Any) -> Stored:
+        stored = super().put_file(*args, **options)
+        self.copied.set()
+        return stored
+
+
+def test_a_file_is_copied_before_the_schema_is_locked(stocked: Registry, tmp_path: Path) -> None:
+    store = NotedDatastore(str(tmp_path / "noted"))
+    with ThreadPoolExecutor(1) as pool:
+        with stocked.transaction(SITE):
+            waiting = pool.submit(put, stocked, store, {"a": 1}, "settings", data_id={"instrument": "C"})
+            assert store.copied.wait(60)
+            assert not waiting.done()
+        ref = waiting.result(60)
+    assert read_object(stocked, store, ref) == {"a": 1}
+
+
+def test_a_put_that_changes_nothing_leaves_no_file(stocked: Registry, store: Datastore) -> None:
+    what: dict[str, Any] = {"data_id": {"instrument": "C"}}
+    ref = put(stocked, store, {"a": 1}, "settings", **what)
+    there = files(store)
+    assert put(stocked, store, {"a": 2}, "settings", on_conflict="ignore", **what) == ref
+    with pytest.raises(ConflictError, match="has the settings"):
+        put(stocked, store, {"a": 2}, "settings", **what)
+    with pytest.raises(UserError, match="no instrument record"):
+        put(stocked, store, {"a": 2}, "settings", data_id={"instrument": "D"})
+    assert files(store) == there
+    assert read_object(stocked, store, ref) == {"a": 1}
 
 
 def test_an_orphan_of_the_same_name_is_overwritten(stocked: Registry, store: Datastore) -> None:

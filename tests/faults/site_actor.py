@@ -14,6 +14,7 @@ from federation.datastore import Datastore
 from federation.registry.registry import Registry
 from federation.replication.files import FilePuller
 from federation.replication.follower import Follower
+from federation.replication.verify import repair
 from federation.services.site_server import SiteServer
 from federation.wire.client import SiteClient
 
@@ -29,7 +30,12 @@ def main(action: str, site_file: str, *arguments: str) -> None:
             return
         peer = config.peers[0]
         with SiteClient(peer.name, str(peer.address)) as client:
-            Follower(registry, client, SUMMIT, config.name).run_once()
+            if action == "repair":
+                repair(registry, client, SUMMIT)
+                return
+            Follower(
+                registry, client, SUMMIT, config.name, keeps_log=peer.relay, filter=peer.filter
+            ).run_once()
             if action == "pull":
                 datastore = Datastore(config.datastore_url)
                 puller = FilePuller(registry, {peer.name: client}, config.replicate_files, datastore)

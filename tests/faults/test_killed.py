@@ -200,5 +200,6 @@ def test_every_killpoint_is_killed_at() -> None:
         | {f"files.{point}" for point in ("before_rename", "after_rename", "before_record")}
         | {"bootstrap.before_commit", "publisher.before_send", "stamp.before_commit", "stamp.after_commit"}
     )
-    # those of a migration are killed at by the tests of migrations
-    assert tested == {point for point in KILLPOINTS if not point.startswith("migration.")}
+    # the others are killed at by the tests of what they are in
+    elsewhere = ("migration.", "trim.", "epoch.", "restore.", "copy.", "repair.")
+    assert tested == {point for point in KILLPOINTS if not point.startswith(elsewhere)}

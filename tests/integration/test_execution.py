@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +94,7 @@ class Served:
     registry: Registry
     site: LocalSite
 
-    def get_catalog(self, known_version: str) -> tuple[str, str, SiteCatalog | None]:
+    def get_catalog(self, known_version: str, user: str) -> tuple[str, str, SiteCatalog | None]:
         catalog = self.site.get_catalog()
         return catalog.site, catalog.version, None if catalog.version == known_version else catalog
 
@@ -300,3 +301,57 @@ def test_the_engine_says_when_memory_runs_out() -> None:
     engine = LocalEngine(QueryConfig(memory_limit="40MB").memory_limit)
     with pytest.raises(LimitError, match="memory"):
         engine.run({}, "SELECT list(range) AS n FROM range(50000000)", (OutputColumn("n", None),))
+
+
+def test_the_engine_streams_and_stops_in_time() -> None:
+    sql = "SELECT a.range AS n FROM range(10000000) a, range(10000000) b WHERE a.range * b.range % 7 = 3"
+    with (
+        pytest.raises(LimitError, match="too long"),
+        LocalEngine().stream({}, sql, NUMBERS, timeout_s=0.3) as (_, batches),
+    ):
+        for _ in batches:
+            pass
+
+
+def test_an_error_in_the_middle_of_a_stream_names_the_cause() -> None:
+    sql = "SELECT CAST(CASE WHEN range < 90000 THEN '1' ELSE 'x' END AS BIGINT) AS n FROM range(100000)"
+    with (
+        pytest.raises(QueryError, match="'x'"),
+        LocalEngine().stream({}, sql, NUMBERS) as (_, batches),
+    ):
+        for _ in batches:
+            pass
+
+
+def test_statements_of_one_engine_do_not_see_each_others_tables() -> None:
+    engine = LocalEngine()
+    tables = [pa.table({"n": [number]}) for number in range(2)]
+    sql = "SELECT n FROM f1"
+    with (
+        engine.stream({"f1": tables[0]}, sql, NUMBERS) as (_, first),
+        engine.stream({"f1": tables[1]}, sql, NUMBERS) as (_, second),
+    ):
+        assert [batch.to_pydict() for batch in second] == [{"n": [1]}]
+        assert [batch.to_pydict() for batch in first] == [{"n": [0]}]
+    with pytest.raises(QueryError, match="f1"):
+        engine.run({}, sql, NUMBERS)
+    engine.close()
+    assert engine.run({"f1": tables[0]}, sql, NUMBERS).to_pydict() == {"n": [0]}
+
+
+def test_an_engine_works_on_both_sides_of_a_fork() -> None:
+    engine = LocalEngine()
+    sql = "SELECT 7 / 2 AS n"
+    assert engine.run({}, sql, NUMBERS).to_pydict() == {"n": [3]}
+    child = multiprocessing.get_context("fork").Process(target=engine.run, args=({}, sql, NUMBERS))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert engine.run({}, sql, NUMBERS).to_pydict() == {"n": [3]}
+
+
+@pytest.mark.parametrize("row_count", [10, 5_000_000])
+def test_settings_hold_in_small_and_large_work(row_count: int) -> None:
+    table = pa.table({"n": pa.array(range(row_count), pa.int64())})
+    sql = "SELECT max(n) / 2 + count(*) FILTER (WHERE n IS NULL) AS n FROM f1"
+    assert LocalEngine().run({"f1": table}, sql, NUMBERS)["n"].to_pylist() == [(row_count - 1) // 2]

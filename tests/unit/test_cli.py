@@ -49,6 +49,7 @@ COMMANDS = {
     "query",
     "registry conflicts",
     "registry migrate",
+    "replica forget",
     "replica run",
     "replica status",
     "replica verify",
@@ -70,16 +71,26 @@ COMMANDS = {
     "schema table drop",
     "schema table list",
     "schema table show",
+    "site backup",
     "site export-butler",
     "site import-butler",
     "site init",
     "site serve",
+    "site log",
+    "site restore",
     "site status",
     "snapshot create",
     "snapshot diff",
     "snapshot extend",
     "snapshot verify",
     "transfer",
+    "watch",
+    "site cert init-ca",
+    "site cert issue",
+    "token issue",
+    "token list",
+    "token public-key",
+    "token revoke",
 }
 
 
@@ -412,7 +423,11 @@ class TestStatus:
         assert "down" in run("site", "status", "--sites", sites).out
 
     def test_shows_no_replica_where_there_is_none(self, run: Any, alone: Path) -> None:
-        assert run("replica", "status", "--sites", alone, "--json").json == {"replicas": [], "down": {}}
+        assert run("replica", "status", "--sites", alone, "--json").json == {
+            "replicas": [],
+            "logs": [],
+            "down": {},
+        }
         assert run("replica", "verify", "summit", "--sites", alone, "--json").json["equal"] is True
 
 

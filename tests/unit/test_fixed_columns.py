@@ -40,7 +40,8 @@ def test_only_fixed_columns_are_left_out(
     table = next(t for t in dimension_tables(universe) if t.name == "exposure")
     tables = {("base/base", "exposure"): PhysicalTable("base", table, "base")}
     statement = sql.format(EXPOSURE, EXPOSURE)
-    lowered = lower(statement, "sqlite", tables, {}, leave_out_fixed=True)
-    assert dict(lowered.constants) == constants
+    lowered = lower(statement, "sqlite", tables, {}, for_reading=True)
+    (part,) = lowered.parts
+    assert dict(part.constants) == constants
     assert lowered.column_names == lower(statement, "sqlite", tables, {}).column_names
     assert (lowered.sql == lower(statement, "sqlite", tables, {}).sql) == (not constants)

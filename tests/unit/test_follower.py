@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import attrs
 import pytest
 
@@ -160,3 +162,113 @@ def test_decides_what_an_error_means(error: Exception, by_source: bool, expected
     decision = _state(3).on_error(error, by_source=by_source)
     assert isinstance(decision, expected)
     assert str(error) in decision.reason
+
+
+def _batch_of(
+    first: int, last: int, *, epoch: str = EPOCH, path: tuple[str, ...] = ("summit",)
+) -> FollowBatch:
+    """As a server of today sends it: with the chain hash before the first entry."""
+    chain = LOG[first - 2].chain if first > 1 else GENESIS
+    return FollowBatch(epoch, first - 1, tuple(LOG[first - 1 : last]), 10, 0, chain, path)
+
+
+def test_takes_over_an_epoch_that_continues_what_was_applied() -> None:
+    step = _state(3).on_batch(_batch_of(4, 5, epoch="e2"))
+    assert step is not None
+    assert step.previous == LogState(EPOCH, 3, LOG[2].chain)
+    assert step.target == LogState("e2", 5, LOG[4].chain)
+
+
+def test_takes_over_an_epoch_from_a_heartbeat() -> None:
+    step = _state(3).on_batch(FollowBatch("e2", 3, (), 3, 0, LOG[2].chain))
+    assert step is not None
+    assert (step.entries, step.target) == ((), LogState("e2", 3, LOG[2].chain))
+
+
+def test_takes_over_an_epoch_where_a_repeated_entry_shows_the_same_history() -> None:
+    step = _state(3).on_batch(_batch_of(2, 5, epoch="e2"))
+    assert step is not None
+    assert [entry.lsn for entry in step.entries] == [4, 5]
+    assert step.target.epoch == "e2"
+    only_known = _state(3).on_batch(_batch_of(2, 3, epoch="e2"))
+    assert only_known is not None
+    assert (only_known.entries, only_known.target) == ((), LogState("e2", 3, LOG[2].chain))
+
+
+@pytest.mark.parametrize("chain", [b"", b"another history."])
+def test_refuses_an_epoch_that_does_not_show_the_same_history(chain: bytes) -> None:
+    with pytest.raises(EpochError, match="epoch e2"):
+        _state(3).on_batch(FollowBatch("e2", 3, (), 8, 0, chain))
+
+
+def test_a_heartbeat_shows_a_fork_before_one_row_of_it_comes() -> None:
+    with pytest.raises(EpochError, match="another history before lsn 3"):
+        _state(3).on_batch(FollowBatch(EPOCH, 3, (), 8, 0, b"another history."))
+
+
+def test_never_goes_back_to_an_epoch_that_was_left() -> None:
+    state = FollowerState(SCHEMA, LogState("e2", 3, LOG[2].chain), former_epochs=[EPOCH])
+    with pytest.raises(UnavailableError, match="still has epoch e1, which was left for e2"):
+        state.on_batch(_batch_of(4, 5))
+    state.check_epoch("e2")
+    state.check_epoch("e3")
+
+
+def test_waits_for_a_relay_that_is_behind() -> None:
+    behind = FollowBatch(EPOCH, 2, (), 2, 0, LOG[1].chain, ("summit", "base"))
+    with pytest.raises(UnavailableError, match="base knows it up to 2, the replica is at 3"):
+        _state(3).on_batch(behind)
+
+
+def test_refuses_what_has_come_through_itself() -> None:
+    state = FollowerState(SCHEMA, LogState(EPOCH, 3, LOG[2].chain), site="ncsa")
+    with pytest.raises(UnavailableError, match="loop by way of summit > ncsa > base"):
+        state.on_batch(_batch_of(4, 5, path=("summit", "ncsa", "base")))
+    assert state.on_batch(_batch_of(4, 5, path=("summit", "base"))) is not None
+    assert state.path == ("summit", "base")
+
+
+def _without_rows(entry: LogEntry) -> LogEntry:
+    body = encode_changes(())
+    return attrs.evolve(entry, body=body, body_digest=digest_of(body), row_count=0)
+
+
+def test_an_entry_without_the_rows_left_out_moves_the_position_along_the_whole_history() -> None:
+    state = FollowerState(SCHEMA, LogState(EPOCH, 3, LOG[2].chain), is_filtered=True)
+    step = state.on_batch(FollowBatch(EPOCH, 3, (_without_rows(LOG[3]), LOG[4]), 10, 0, LOG[2].chain))
+    assert step is not None
+    assert step.target == LogState(EPOCH, 5, LOG[4].chain)
+
+
+def test_refuses_a_filtered_entry_that_was_damaged_and_one_that_was_not_asked_for() -> None:
+    damaged = attrs.evolve(_without_rows(LOG[3]), body=encode_changes(()) + b"x")
+    for is_filtered, entry in ((True, damaged), (False, _without_rows(LOG[3]))):
+        state = FollowerState(SCHEMA, LogState(EPOCH, 3, LOG[2].chain), is_filtered=is_filtered)
+        with pytest.raises(CorruptionError, match="entry 4"):
+            state.on_batch(FollowBatch(EPOCH, 3, (entry,), 10, 0))
+
+
+def test_every_order_of_damaged_deliveries_applies_each_entry_once_or_is_refused() -> None:
+    """Batches that are repeated, reordered, truncated, corrupted or forked, in every order of four."""
+    other = _log(10, salt="other")
+    deliveries = [
+        _batch_of(1, 4),
+        _batch_of(3, 7),
+        _batch_of(8, 10),
+        FollowBatch(EPOCH, 0, tuple(LOG[0:2]), 10, 0, GENESIS),
+        FollowBatch(EPOCH, 4, (attrs.evolve(LOG[4], body=b"\2\x90"),), 10, 0, LOG[3].chain),
+        FollowBatch(EPOCH, 4, tuple(other[4:6]), 10, 0, other[3].chain),
+        FollowBatch(EPOCH, 2, (LOG[3], LOG[2]), 10, 0, LOG[1].chain),
+    ]
+    for order in itertools.permutations(deliveries, 4):
+        state, applied = _state(0), []
+        for batch in order:
+            try:
+                step = state.on_batch(batch)
+            except (EpochError, LogGapError, CorruptionError):
+                continue
+            if step is not None:
+                applied += [(entry.lsn, entry.digest) for entry in step.entries]
+                state.moved_to(step.target)
+        assert applied == [(entry.lsn, entry.digest) for entry in LOG[: len(applied)]]
+        assert state.position.lsn == len(applied)

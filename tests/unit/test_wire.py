@@ -21,6 +21,7 @@ from federation.errors import (
 from federation.model.catalog import SchemaCatalog, SiteCatalog, TableStats
 from federation.model.change import LogEntry
 from federation.model.dimension import DimensionUniverse
+from federation.model.log_filter import LogFilter
 from federation.model.logical import LogicalType, dimension_tables
 from federation.model.position import Position, SchemaId
 from federation.model.system_tables import system_tables
@@ -37,6 +38,7 @@ from federation.wire.messages import (
     ExecuteCall,
     FileSlice,
     FollowBatch,
+    FollowerStanding,
     FollowFrom,
     RowDigest,
     SchemaStatus,
@@ -53,13 +55,31 @@ STATUS = SiteStatus(
     "sqlite",
     "survey 1",
     (
-        SchemaStatus(SUMMIT, True, "e1", 8, 8, 0.0, dataset_count=3),
+        SchemaStatus(
+            SUMMIT,
+            True,
+            "e1",
+            8,
+            8,
+            0.0,
+            dataset_count=3,
+            first_lsn=2,
+            followers=(
+                FollowerStanding("base", 5, 3, 900, 1.5, 0.5),
+                FollowerStanding("ncsa", 8, 0, None, None, 2.0),
+            ),
+        ),
         SchemaStatus(SchemaId("base", "base"), False, "", 0, 4, None, "waiting", "no answer", 0, 2),
     ),
     17,
 )
 DIGESTS = DigestAnswer(
-    "e1", 8, (TableDigest("raw", 2, b"t"),), (BucketDigest(3, 1, b"b"),), (RowDigest("[1]", b"r"),)
+    "e1",
+    8,
+    (TableDigest("raw", 2, b"t"),),
+    (BucketDigest(3, 1, b"b"),),
+    (RowDigest("[1]", b"r"),),
+    {"raw": b"d" * 32},
 )
 COLUMNS = (OutputColumn("n", LogicalType.INT64), OutputColumn("word", LogicalType.STRING))
 CATALOG = SiteCatalog(
@@ -93,7 +113,7 @@ class Service:
         if self.error is not None:
             raise self.error
 
-    def get_catalog(self, known_version: str) -> tuple[str, str, SiteCatalog | None]:
+    def get_catalog(self, known_version: str, user: str) -> tuple[str, str, SiteCatalog | None]:
         self._check()
         return "summit", CATALOG.version, None if known_version == CATALOG.version else CATALOG
 
@@ -110,11 +130,11 @@ class Service:
 
         return (Position("summit", "summit", "e1", 8),), schema, batches()
 
-    def status(self) -> SiteStatus:
+    def status(self, user: str) -> SiteStatus:
         self._check()
         return STATUS
 
-    def fetch(self, dataset_id: uuid.UUID, offset: int) -> FileSlice:
+    def fetch(self, dataset_id: uuid.UUID, offset: int, user: str) -> FileSlice:
         self._check()
         data = b"0123456789"
         return FileSlice(dataset_id, len(data), "blake2b:00", iter([data[offset:7], data[7:]]))
@@ -130,7 +150,7 @@ class Service:
 
     def bootstrap(self, start: BootstrapFrom) -> Iterator[BootstrapPart]:
         self.seen = start
-        yield BootstrapPart("e1", 8, b"c" * 16, 1, b"rows", False)
+        yield BootstrapPart("e1", 8, b"c" * 16, 1, b"rows", False, size_bytes=9)
         yield BootstrapPart("e1", 8, b"c" * 16, 1, b"", True)
 
     def digest(self, wanted: DigestOf) -> DigestAnswer:
@@ -310,13 +330,14 @@ def test_following_ends_when_cancelled(service: Service, client: SiteClient) -> 
 
 
 def test_a_copy_arrives_in_parts(service: Service, client: SiteClient) -> None:
-    start = BootstrapFrom(SUMMIT, "base", "f")
-    assert [part.last for part in client.bootstrap(start)] == [False, True]
+    start = BootstrapFrom(SUMMIT, "base", "f", bucket_count=4, only={"raw": (1, 3)})
+    parts = list(client.bootstrap(start))
+    assert [(part.last, part.size_bytes) for part in parts] == [(False, 9), (True, 0)]
     assert service.seen == start
 
 
 def test_digests_arrive_whole(service: Service, client: SiteClient) -> None:
-    wanted = DigestOf(SUMMIT, "raw", 8, (1, 3))
+    wanted = DigestOf(SUMMIT, "raw", 8, (1, 3), LogFilter(tables=("raw",)))
     assert client.digest(wanted) == DIGESTS
     assert service.seen == wanted
 

@@ -74,10 +74,12 @@ class _Loader(_SafeLoader):
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is not yaml.ScalarNode:
             return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
-        tag = self._tags.get((value, implicit))
-        if tag is None:
-            tag = self._tags[value, implicit] = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
-        return tag
+        try:
+            return self._tags[value, implicit]
+        except KeyError:
+            tag: str = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+            self._tags[value, implicit] = tag
+            return tag
 
     def value(self, node: yaml.Node) -> Any:
         """What a node stands for; containers are made once, however many aliases they have."""
@@ -132,21 +134,22 @@ class _BadNode(Exception):  # noqa: N818 - a way out of the loader, never seen o
         self.hint = hint
 
 
-def _mapping(loader: _Loader, node: yaml.Node) -> Located:
+def _mapping(loader: _Loader, node: yaml.Node, *, is_merged: bool = False) -> Located:
     if not isinstance(node, yaml.MappingNode):
         raise _BadNode(node, f"{node.tag} is not a mapping here")
-    # a merge key ("<<") may repeat names on purpose, so count before it is expanded
-    count = len(node.value)
-    if any(key.tag == _MERGE for key, _ in node.value):
-        loader.flatten_mapping(node)
-        count = 0
     located = Located()
     for key, value in node.value:
         if key.tag != _TEXT:
+            if key.tag == _MERGE and not is_merged:
+                loader.flatten_mapping(node)
+                return _mapping(loader, node, is_merged=True)
             shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else "of several values"
             raise _BadNode(node, f"key {shown} is not text", "quote it")
-        located[key.value] = loader.value(value)
-    if len(located) < count:
+        # most are texts
+        is_text = value.tag == _TEXT and type(value) is yaml.ScalarNode
+        located[key.value] = value.value if is_text else loader.value(value)
+    # a merge key ("<<") may repeat names on purpose
+    if len(located) < len(node.value) and not is_merged:
         names = [key.value for key, _ in node.value]
         twice = next(name for name in names if names.count(name) > 1)
         raise _BadNode(node, f"key {twice!r} is given twice", "keep one of them")

@@ -72,7 +72,7 @@ def put_object(
     """Write an object as a file of the datastore and register it in one RUN, which is made if it is not there.
 
     The file has its final name before the rows are committed: a process that is killed leaves a file that nobody knows
-    (a later put of the same id overwrites it), never a row without a file. Metadata columns that are not given are
+    (with ``once`` a later put overwrites it), never a row without a file. Metadata columns that are not given are
     filled by the formatter.
 
     `UserError` when the object is not of the type's storage class; `ConflictError` when the RUN has a dataset with this
@@ -92,7 +92,8 @@ def put_object(
         path = Path(directory) / f"object{chosen.suffixes[0] if chosen.suffixes else ''}"
         formats().write(content, path, chosen, declared.storage_class)
         row = _metadata(registry, declared, chosen, path, metadata or {})
-        new = _NewObject(ref, data_id, row, path, chosen.name, tuple((identity, one, task) for one in inputs))
+        edges = tuple((identity, one, task) for one in inputs)
+        new = _NewObject(ref, data_id, row, path, chosen.name, edges, once)
         known, replaced = _register(registry, datastore, schema, new, on_conflict)
     for uri in replaced:
         if datastore.exists(uri):
@@ -110,6 +111,8 @@ class _NewObject:
     path: Path
     formatter: str
     edges: tuple[tuple[uuid.UUID, uuid.UUID, str | None], ...]
+    #: whether the id follows from the data ID
+    once: bool
 
 
 def _register(
@@ -118,42 +121,56 @@ def _register(
     """Store and register in one transaction: (the dataset that is there now, files of the one it replaced)."""
     ref = new.ref
     target = artifact_path(ref.dataset_type, ref.run, ref.data_id, ref.id, new.path.suffix)
-    placed = False
+    # the file of a new id is nobody else's: it is copied before the schema is locked. Another put of an id that follows
+    # from the data ID must not come between file and row
+    stored = None if new.once else datastore.put_file(new.path, target)
+    placed = stored is not None
+    known, replaced = ref, []
     try:
         with registry.transaction(schema) as tx:
             old = _there(tx, ref.dataset_type, ref.run, ref.data_id)
-            if old is not None and on_conflict == "ignore":
-                return DatasetRef(old, ref.dataset_type, ref.data_id, ref.run), []
             if old is not None and on_conflict == "refuse":
                 raise ConflictError(
                     f"{ref.run} has the {ref.dataset_type} {ref.data_id} already: dataset {old}",
                     hint="put it into another RUN, or ignore or replace the old one",
                 )
-            replaced = _own_files(tx, old)
-            if not tx.select("collection", ("name",), [(ref.run,)]):
-                collections.register(tx, Collection(ref.run, CollectionType.RUN))
-            insert_many(
-                tx,
-                ref.dataset_type,
-                ref.run,
-                [new.data_id],
-                ids=[ref.id],
-                metadata=[new.metadata],
-                on_conflict="replace" if on_conflict == "replace" else "refuse",
-            )
-            provenance.add_edges(tx, new.edges)
-            # while the schema is locked, so that no other put of the same id can come between file and row
-            placed = True
-            stored = datastore.put_file(new.path, target)
-            artifact = artifacts.Artifact(ref.id, target, stored.size_bytes, stored.checksum, new.formatter)
-            artifacts.record(tx, [artifact])
+            if old is not None and on_conflict == "ignore":
+                known = DatasetRef(old, ref.dataset_type, ref.data_id, ref.run)
+            else:
+                replaced = _own_files(tx, old)
+                _insert(tx, new, on_conflict)
+                placed = True
+                stored = stored or datastore.put_file(new.path, target)
+                artifact = artifacts.Artifact(
+                    ref.id, target, stored.size_bytes, stored.checksum, new.formatter
+                )
+                artifacts.record(tx, [artifact])
     except UnavailableError:
         raise  # whether the rows were committed is not known: a file too many does no harm
     except BaseException:
         if placed and datastore.exists(target):
             datastore.remove(target)
         raise
-    return ref, replaced
+    if placed and known.id != ref.id:
+        datastore.remove(target)
+    return known, replaced
+
+
+def _insert(tx: Transaction, new: _NewObject, on_conflict: OnConflict) -> None:
+    """Register the dataset, in a RUN that is made if it is not there."""
+    ref = new.ref
+    if not tx.select("collection", ("name",), [(ref.run,)]):
+        collections.register(tx, Collection(ref.run, CollectionType.RUN))
+    insert_many(
+        tx,
+        ref.dataset_type,
+        ref.run,
+        [new.data_id],
+        ids=[ref.id],
+        metadata=[new.metadata],
+        on_conflict="replace" if on_conflict == "replace" else "refuse",
+    )
+    provenance.add_edges(tx, new.edges)
 
 
 def _formatter(declared: DatasetType, name: str | None) -> Formatter:

@@ -36,26 +36,6 @@ class FollowRequest(_message.Message):
     filter: Filter
     def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ...) -> None: ...
 
-class Entry(_message.Message):
-    __slots__ = ("lsn", "committed_tai_ns", "row_count", "schema_version", "body", "digest", "chain", "body_digest")
-    LSN_FIELD_NUMBER: _ClassVar[int]
-    COMMITTED_TAI_NS_FIELD_NUMBER: _ClassVar[int]
-    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
-    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
-    BODY_FIELD_NUMBER: _ClassVar[int]
-    DIGEST_FIELD_NUMBER: _ClassVar[int]
-    CHAIN_FIELD_NUMBER: _ClassVar[int]
-    BODY_DIGEST_FIELD_NUMBER: _ClassVar[int]
-    lsn: int
-    committed_tai_ns: int
-    row_count: int
-    schema_version: int
-    body: bytes
-    digest: bytes
-    chain: bytes
-    body_digest: bytes
-    def __init__(self, lsn: _Optional[int] = ..., committed_tai_ns: _Optional[int] = ..., row_count: _Optional[int] = ..., schema_version: _Optional[int] = ..., body: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., chain: _Optional[bytes] = ..., body_digest: _Optional[bytes] = ...) -> None: ...
-
 class FollowResponse(_message.Message):
     __slots__ = ("epoch", "prev_lsn", "entries", "head_lsn", "server_tai_ns", "prev_chain", "path", "head_tai_ns")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -68,13 +48,13 @@ class FollowResponse(_message.Message):
     HEAD_TAI_NS_FIELD_NUMBER: _ClassVar[int]
     epoch: str
     prev_lsn: int
-    entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    entries: bytes
     head_lsn: int
     server_tai_ns: int
     prev_chain: bytes
     path: _containers.RepeatedScalarFieldContainer[str]
     head_tai_ns: int
-    def __init__(self, epoch: _Optional[str] = ..., prev_lsn: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., head_lsn: _Optional[int] = ..., server_tai_ns: _Optional[int] = ..., prev_chain: _Optional[bytes] = ..., path: _Optional[_Iterable[str]] = ..., head_tai_ns: _Optional[int] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[str] = ..., prev_lsn: _Optional[int] = ..., entries: _Optional[bytes] = ..., head_lsn: _Optional[int] = ..., server_tai_ns: _Optional[int] = ..., prev_chain: _Optional[bytes] = ..., path: _Optional[_Iterable[str]] = ..., head_tai_ns: _Optional[int] = ...) -> None: ...
 
 class AcknowledgeRequest(_message.Message):
     __slots__ = ("site", "schema", "follower", "epoch", "lsn")

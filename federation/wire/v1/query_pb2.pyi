@@ -7,10 +7,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GetCatalogRequest(_message.Message):
-    __slots__ = ("known_version",)
+    __slots__ = ("known_version", "user")
     KNOWN_VERSION_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
     known_version: str
-    def __init__(self, known_version: _Optional[str] = ...) -> None: ...
+    user: str
+    def __init__(self, known_version: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
 
 class GetCatalogResponse(_message.Message):
     __slots__ = ("site", "version", "catalog")

@@ -22,31 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from federation.wire.v1 import log_pb2 as federation_dot_wire_dot_v1_dot_log__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66\x65\x64\x65ration/wire/v1/site.proto\x12\x12\x66\x65\x64\x65ration.wire.v1\"\x0f\n\rStatusRequest\"\xab\x01\n\x0eStatusResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x18\n\x10software_version\x18\x02 \x01(\t\x12\x15\n\rregistry_kind\x18\x03 \x01(\t\x12\x10\n\x08universe\x18\x04 \x01(\t\x12\x31\n\x07schemas\x18\x05 \x03(\x0b\x32 .federation.wire.v1.SchemaStatus\x12\x15\n\rserver_tai_ns\x18\x06 \x01(\x03\"\xcb\x01\n\x0cSchemaStatus\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\r\n\x05owned\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x0b\n\x03lsn\x18\x05 \x01(\x04\x12\x10\n\x08head_lsn\x18\x06 \x01(\x04\x12\x13\n\x0bstaleness_s\x18\x07 \x01(\x01\x12\r\n\x05state\x18\x08 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\x12\x15\n\rdataset_count\x18\n \x01(\x04\x12\x15\n\rfiles_waiting\x18\x0b \x01(\x04\"2\n\x0c\x46\x65tchRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"C\n\rFetchResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\t\"#\n\x0c\x42ringRequest\x12\x13\n\x0b\x64\x61taset_ids\x18\x01 \x03(\x0c\"\x86\x01\n\x0b\x42roughtFile\x12\x12\n\ndataset_id\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x10\n\x08was_here\x18\x03 \x01(\x08\x12\x12\n\nerror_code\x18\x04 \x01(\t\x12\x15\n\rerror_message\x18\x05 \x01(\t\x12\x12\n\nerror_hint\x18\x06 \x01(\t\"i\n\x0cStoreRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\t\x12\x11\n\tformatter\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x32\xc3\x02\n\x04Site\x12O\n\x06Status\x12!.federation.wire.v1.StatusRequest\x1a\".federation.wire.v1.StatusResponse\x12N\n\x05\x46\x65tch\x12 .federation.wire.v1.FetchRequest\x1a!.federation.wire.v1.FetchResponse0\x01\x12L\n\x05\x42ring\x12 .federation.wire.v1.BringRequest\x1a\x1f.federation.wire.v1.BroughtFile0\x01\x12L\n\x05Store\x12 .federation.wire.v1.StoreRequest\x1a\x1f.federation.wire.v1.BroughtFile(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66\x65\x64\x65ration/wire/v1/site.proto\x12\x12\x66\x65\x64\x65ration.wire.v1\x1a\x1c\x66\x65\x64\x65ration/wire/v1/log.proto\"\x1d\n\rStatusRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"\xab\x01\n\x0eStatusResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x18\n\x10software_version\x18\x02 \x01(\t\x12\x15\n\rregistry_kind\x18\x03 \x01(\t\x12\x10\n\x08universe\x18\x04 \x01(\t\x12\x31\n\x07schemas\x18\x05 \x03(\x0b\x32 .federation.wire.v1.SchemaStatus\x12\x15\n\rserver_tai_ns\x18\x06 \x01(\x03\"\x8a\x03\n\x0cSchemaStatus\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\r\n\x05owned\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x0b\n\x03lsn\x18\x05 \x01(\x04\x12\x10\n\x08head_lsn\x18\x06 \x01(\x04\x12\x13\n\x0bstaleness_s\x18\x07 \x01(\x01\x12\r\n\x05state\x18\x08 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\x12\x15\n\rdataset_count\x18\n \x01(\x04\x12\x15\n\rfiles_waiting\x18\x0b \x01(\x04\x12\x13\n\x0blag_entries\x18\x0c \x01(\x04\x12\x11\n\tlag_bytes\x18\r \x01(\x03\x12\x0c\n\x04path\x18\x0e \x03(\t\x12*\n\x06\x66ilter\x18\x0f \x01(\x0b\x32\x1a.federation.wire.v1.Filter\x12\x0f\n\x07since_s\x18\x10 \x01(\x01\x12\x11\n\tfirst_lsn\x18\x11 \x01(\x04\x12\x37\n\tfollowers\x18\x12 \x03(\x0b\x32$.federation.wire.v1.FollowerStanding\"x\n\x10\x46ollowerStanding\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03lsn\x18\x02 \x01(\x04\x12\x13\n\x0blag_entries\x18\x03 \x01(\x04\x12\x11\n\tlag_bytes\x18\x04 \x01(\x03\x12\x10\n\x08oldest_s\x18\x05 \x01(\x01\x12\x0f\n\x07heard_s\x18\x06 \x01(\x01\"@\n\x0c\x46\x65tchRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04user\x18\x03 \x01(\t\"C\n\rFetchResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\t\"#\n\x0c\x42ringRequest\x12\x13\n\x0b\x64\x61taset_ids\x18\x01 \x03(\x0c\"\x86\x01\n\x0b\x42roughtFile\x12\x12\n\ndataset_id\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x10\n\x08was_here\x18\x03 \x01(\x08\x12\x12\n\nerror_code\x18\x04 \x01(\t\x12\x15\n\rerror_message\x18\x05 \x01(\t\x12\x12\n\nerror_hint\x18\x06 \x01(\t\"i\n\x0cStoreRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\t\x12\x11\n\tformatter\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x32\xc3\x02\n\x04Site\x12O\n\x06Status\x12!.federation.wire.v1.StatusRequest\x1a\".federation.wire.v1.StatusResponse\x12N\n\x05\x46\x65tch\x12 .federation.wire.v1.FetchRequest\x1a!.federation.wire.v1.FetchResponse0\x01\x12L\n\x05\x42ring\x12 .federation.wire.v1.BringRequest\x1a\x1f.federation.wire.v1.BroughtFile0\x01\x12L\n\x05Store\x12 .federation.wire.v1.StoreRequest\x1a\x1f.federation.wire.v1.BroughtFile(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'federation.wire.v1.site_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUSREQUEST']._serialized_start=53
-  _globals['_STATUSREQUEST']._serialized_end=68
-  _globals['_STATUSRESPONSE']._serialized_start=71
-  _globals['_STATUSRESPONSE']._serialized_end=242
-  _globals['_SCHEMASTATUS']._serialized_start=245
-  _globals['_SCHEMASTATUS']._serialized_end=448
-  _globals['_FETCHREQUEST']._serialized_start=450
-  _globals['_FETCHREQUEST']._serialized_end=500
-  _globals['_FETCHRESPONSE']._serialized_start=502
-  _globals['_FETCHRESPONSE']._serialized_end=569
-  _globals['_BRINGREQUEST']._serialized_start=571
-  _globals['_BRINGREQUEST']._serialized_end=606
-  _globals['_BROUGHTFILE']._serialized_start=609
-  _globals['_BROUGHTFILE']._serialized_end=743
-  _globals['_STOREREQUEST']._serialized_start=745
-  _globals['_STOREREQUEST']._serialized_end=850
-  _globals['_SITE']._serialized_start=853
-  _globals['_SITE']._serialized_end=1176
+  _globals['_STATUSREQUEST']._serialized_start=83
+  _globals['_STATUSREQUEST']._serialized_end=112
+  _globals['_STATUSRESPONSE']._serialized_start=115
+  _globals['_STATUSRESPONSE']._serialized_end=286
+  _globals['_SCHEMASTATUS']._serialized_start=289
+  _globals['_SCHEMASTATUS']._serialized_end=683
+  _globals['_FOLLOWERSTANDING']._serialized_start=685
+  _globals['_FOLLOWERSTANDING']._serialized_end=805
+  _globals['_FETCHREQUEST']._serialized_start=807
+  _globals['_FETCHREQUEST']._serialized_end=871
+  _globals['_FETCHRESPONSE']._serialized_start=873
+  _globals['_FETCHRESPONSE']._serialized_end=940
+  _globals['_BRINGREQUEST']._serialized_start=942
+  _globals['_BRINGREQUEST']._serialized_end=977
+  _globals['_BROUGHTFILE']._serialized_start=980
+  _globals['_BROUGHTFILE']._serialized_end=1114
+  _globals['_STOREREQUEST']._serialized_start=1116
+  _globals['_STOREREQUEST']._serialized_end=1221
+  _globals['_SITE']._serialized_start=1224
+  _globals['_SITE']._serialized_end=1547
 # @@protoc_insertion_point(module_scope)
