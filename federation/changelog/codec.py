@@ -145,7 +145,9 @@ def _change(
 ) -> Change:
     if len(values) != len(columns):
         raise ValueError(f"{len(values)} columns for {len(columns)} names")
-    return Change(table, Operation(operation), columns, tuple(unpacked_column(column, count) for column in values))
+    return Change(
+        table, Operation(operation), columns, tuple(unpacked_column(column, count) for column in values)
+    )
 
 
 def digest_of(body: bytes) -> bytes:

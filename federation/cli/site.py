@@ -179,8 +179,7 @@ def _as_json(report: SiteReport) -> dict[str, Any]:
         "registry": status.registry_kind,
         "universe": status.universe,
         "schemas": [
-            attrs.asdict(held)
-            | {"schema": str(held.schema), "lag_lsn": max(held.head_lsn - held.lsn, 0)}
+            attrs.asdict(held) | {"schema": str(held.schema), "lag_lsn": max(held.head_lsn - held.lsn, 0)}
             for held in status.schemas
         ],
     }

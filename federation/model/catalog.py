@@ -100,7 +100,9 @@ class FederationCatalog:
                     refused.setdefault(held.schema, held.forbidden)
         if not refused:
             return cls(home, sites, unreachable)
-        hidden = {schema: why for schema, why in refused.items() if schema in decided or schema not in allowed}
+        hidden = {
+            schema: why for schema, why in refused.items() if schema in decided or schema not in allowed
+        }
         kept = tuple(
             attrs.evolve(
                 site,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import pyarrow as pa
 
+from federation.garbage import no_cycle_search
 from federation.model.data_id import DataId, ExpandedDataId
 from federation.model.dataset import DatasetRef
 from federation.model.region import decode_region
@@ -76,7 +75,7 @@ class DimensionRecord(Mapping[str, Any]):
 
 def dataset_refs(batch: pa.RecordBatch, dataset_type: str, dimensions: tuple[str, ...]) -> list[DatasetRef]:
     """References from a batch with columns dataset_id, run and the dimensions."""
-    with _collector_paused():
+    with no_cycle_search():
         ids, runs = python_values(batch.column("dataset_id")), python_values(batch.column("run"))
         minimal = data_ids(batch, dimensions)
         return _filled(DatasetRef, batch.num_rows, ids, repeat(dataset_type), minimal, runs)
@@ -84,7 +83,7 @@ def dataset_refs(batch: pa.RecordBatch, dataset_type: str, dimensions: tuple[str
 
 def data_ids(batch: pa.RecordBatch, dimensions: tuple[str, ...]) -> list[DataId]:
     """Data IDs of the batch's columns ``dimensions``; all share that tuple as their keys."""
-    with _collector_paused():
+    with no_cycle_search():
         return _filled(DataId, batch.num_rows, repeat(dimensions), _rows(batch, dimensions))
 
 
@@ -92,33 +91,15 @@ def expanded_data_ids(
     batch: pa.RecordBatch, required: tuple[str, ...], implied: tuple[str, ...]
 ) -> list[ExpandedDataId]:
     """Data IDs with implied values."""
-    with _collector_paused():
+    with no_cycle_search():
         minimal = data_ids(batch, required)
         return _filled(ExpandedDataId, batch.num_rows, minimal, repeat(implied), _rows(batch, implied))
 
 
 def records(batch: pa.RecordBatch, element: str, names: tuple[str, ...]) -> list[DimensionRecord]:
     """Records of an element from its table's columns."""
-    with _collector_paused():
+    with no_cycle_search():
         return _filled(DimensionRecord, batch.num_rows, repeat(element), repeat(names), _rows(batch, names))
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """No garbage collection while the objects of one batch are made.
-
-    None of them is garbage or part of a cycle, but a collection that looks at all of them comes every 700 objects
-    and takes nine tenths of the time.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        # only who found it enabled enables it again, so that no two threads can leave it off
-        gc.enable()
 
 
 def _rows(batch: pa.RecordBatch, names: tuple[str, ...]) -> Iterable[tuple[Any, ...]]:

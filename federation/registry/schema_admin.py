@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from federation.registry.schemas import HeldSchema
     from federation.storage import Database
 
-__all__ = ["SchemaContents", "contents", "create_schema", "drop_schema", "finish_drop", "forget", "schema_to_write"]
+__all__ = [
+    "SchemaContents",
+    "contents",
+    "create_schema",
+    "drop_schema",
+    "finish_drop",
+    "forget",
+    "schema_to_write",
+]
 
 #: how long a drop waits for readers of a PostgreSQL schema
 LOCK_TIMEOUT_S = 60
@@ -96,9 +104,7 @@ def create_schema(registry: Registry, name: str, *, user: str | None = None) -> 
     return True
 
 
-def schema_to_write(
-    registry: Registry, schema: str | None, user: str | None, *, create: bool = False
-) -> str:
+def schema_to_write(registry: Registry, schema: str | None, user: str | None, *, create: bool = False) -> str:
     """The schema that a user writes: the named one, else their own, for the operator the site's.
 
     A user's own schema is made where it is not there, with ``create`` any that the operator names. `ForbiddenError`

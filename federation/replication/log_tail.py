@@ -34,7 +34,6 @@ class LogTail:
         self._watches, self._held, self._stopping = watches, held, stopping
         self._watch = watches.join(held)
         self.epoch, self.lsn, self.head_lsn = epoch, lsn, lsn
-        self._has_looked = False
         self._is_first = True
 
     def __enter__(self) -> Self:
@@ -46,8 +45,8 @@ class LogTail:
     def next(self, timeout_s: float) -> list[LogEntry]:
         """The next entries, as many as make a message, waiting at most ``timeout_s``; none if there are none by then.
 
-        The first call does not wait. Moves ``lsn`` behind them and ``head_lsn`` to the log's end. `EpochError` when the
-        log was replaced by another, `LogGapError` when what follows ``lsn`` is no longer kept.
+        Moves ``lsn`` behind them and ``head_lsn`` to the log's end. `EpochError` when the log was replaced by another,
+        `LogGapError` when what follows ``lsn`` is no longer kept.
         """
         deadline = time.monotonic() + timeout_s
         if self._is_first:  # what was committed before somebody began to follow is told at once

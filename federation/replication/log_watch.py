@@ -28,6 +28,8 @@ BATCH_BYTES, BATCH_ROWS = 4 << 20, 8000
 KEPT_BYTES = 16 << 20
 #: how often the log is looked at while entries come, and when none came for `QUIET_S`
 POLL_S, IDLE_POLL_S, QUIET_S = 0.001, 0.02, 1.0
+#: how long it is looked at each time after a SQLite file has changed
+_SETTLE_S = 0.02
 #: how often the database is read although its file has not changed since, as long as that was a moment ago
 UNSURE_POLL_S = 0.005
 

@@ -16,7 +16,11 @@ from federation.registry.registry import Registry
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
+from site_fleet import Fleet
 from site_processes import Sites, free_port
+from whole_sites import Witness
+
+from federation.wire.client import SiteClient
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -60,3 +64,10 @@ def sites(
         for database in made:
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
+
+
+@pytest.fixture
+def fleet(sites: Sites) -> Iterator[Fleet]:
+    """Both sites to be served by processes; none runs yet."""
+    with SiteClient("base", str(sites.base.listen)) as client:
+        yield Fleet(sites, Witness(client))

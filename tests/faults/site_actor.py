@@ -1,14 +1,19 @@
-"""A process that does one thing to a site and may be killed on the way: ``site_actor.py ACTION SITE_FILE ...``."""
+"""What a process does to a site that may be killed on the way: ``site_actor.py ACTION SITE_FILE ...``."""
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
 from replicated_rows import SUMMIT, write
 
+from federation import killpoints
 from federation.config import SiteConfig
 from federation.datastore import Datastore
 from federation.registry.registry import Registry
@@ -19,10 +24,29 @@ from federation.services.site_server import SiteServer
 from federation.wire.client import SiteClient
 
 
-def main(action: str, site_file: str, *arguments: str) -> None:
+def act(
+    environment: Mapping[str, str],
+    settings: Mapping[str, object],
+    ready: Connection,
+    action: str,
+    *arguments: str,
+) -> None:
+    """In a process that was forked: do it with an environment and settings; tell ``ready`` when the site is served."""
+    os.environ.clear()
+    os.environ.update(environment)
+    importlib.reload(killpoints)  # it has read the environment of before
+    for name, value in settings.items():
+        module, _, attribute = name.partition(":")
+        assert hasattr(importlib.import_module(module), attribute), name
+        setattr(importlib.import_module(module), attribute, value)
+    main(action, *arguments, on_ready=ready.send)
+
+
+def main(action: str, site_file: str, *arguments: str, on_ready: Callable[[str], None] | None = None) -> None:
+    """Do it."""
     config = SiteConfig.load(Path(site_file))
     if action == "serve":
-        SiteServer(config).serve()
+        SiteServer(config).serve(on_ready)
         return
     with Registry.open(config) as registry:
         if action == "write":
@@ -43,4 +67,5 @@ def main(action: str, site_file: str, *arguments: str) -> None:
                 assert not puller.errors, puller.errors
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -13,12 +13,12 @@ from federation.datastore import Datastore, UrlSource, artifact_path
 from federation.datastore.checksum import of_chunks
 from federation.datastore.location import check_relative
 from federation.errors import ConflictError, NotFoundError, UnavailableError, UserError
+from federation.garbage import no_cycle_search
 from federation.model.collection import Collection, CollectionType
 from federation.model.dataset import DatasetType
 from federation.model.timespan import Timespan
 from federation.registry import artifacts, collections, dataset_types, dimensions
 from federation.registry.butler.content import combine_collections
-from federation.registry.butler.reading import collector_paused
 from federation.registry.datasets import insert_many
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _copied(
 
 
 def _write(registry: Registry, export: ButlerExport, schema: str, found: Mapping[str, _File]) -> ImportReport:
-    with collector_paused(), registry.transaction(schema) as tx:
+    with no_cycle_search(), registry.transaction(schema) as tx:
         records = sum(
             dimensions.insert_records(tx, element, rows) for element, rows in export.dimension_records.items()
         )
