@@ -1,4 +1,4 @@
-"""Each process of two sites killed at each step it takes: what is committed arrives, once and whole, and none is misled.
+"""Each process of two sites killed at each step that it takes: what is committed arrives, once and whole.
 
 Every row of the tables below is a kill at one pass of one point, on either database. Steps that other files kill at,
 with what is there right after the kill, are not repeated here; ``docs/fault-tolerance.md`` tells where each is.
@@ -129,7 +129,7 @@ def test_either_side_killed_at_the_first_step_of_a_copy(fleet: Fleet, kill: str)
 
 @pytest.mark.parametrize("seed", [1])
 def test_any_of_them_killed_anywhere_again_and_again(fleet: Fleet, kind: str, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 - which kill is next, and the same for a seed
+    chance = random.Random(seed)
     fleet.check()
     points = {
         "writer": [kill.partition(":")[0] for kill in WRITER],

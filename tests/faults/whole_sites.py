@@ -38,7 +38,6 @@ def assert_equal_and_whole(sites: Sites) -> int:
         assert report.is_equal, report.differences
         assert report.replica_lsn == report.lsn == summit.position(SUMMIT).lsn
         _assert_files_whole(sites, found, rows(base, SchemaId("base", "base")))
-    left = [path for path in sites.summit.root.rglob("*.writing")]
     left = [*sites.summit.root.rglob("*.writing"), *sites.base.root.rglob("*.parts")]
     assert not left, "a temporary file remained"
     return count
