@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         revoke_token,
         token_public_key,
     )
+    from federation.transfer_verbs import transfer
     from federation.watch_verbs import watch
 
 __all__ = [
@@ -141,9 +142,9 @@ __all__ = [
     "record_activities",
     "remove_collection",
     "remove_group_member",
+    "repair_replica",
     "replicate",
     "resolve_conflict",
-    "repair_replica",
     "restore_site",
     "retire_table",
     "review_table",
@@ -157,6 +158,7 @@ __all__ = [
     "site_status",
     "tag_datasets",
     "token_public_key",
+    "transfer",
     "untag_datasets",
     "upstream",
     "verify_replica",
@@ -207,8 +209,8 @@ _MODULES = {
     "record_activities": "federation.provenance_verbs",
     "remove_collection": "federation.collection_verbs",
     "remove_group_member": "federation.schema_verbs",
-    "resolve_conflict": "federation.conflict_verbs",
     "repair_replica": "federation.repair_verbs",
+    "resolve_conflict": "federation.conflict_verbs",
     "restore_site": "federation.history_verbs",
     "retire_table": "federation.schema_verbs",
     "review_table": "federation.schema_verbs",
@@ -220,6 +222,7 @@ _MODULES = {
     "site_log": "federation.history_verbs",
     "tag_datasets": "federation.collection_verbs",
     "token_public_key": "federation.security_verbs",
+    "transfer": "federation.transfer_verbs",
     "untag_datasets": "federation.collection_verbs",
     "upstream": "federation.provenance_verbs",
     "watch": "federation.watch_verbs",

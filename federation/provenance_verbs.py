@@ -144,11 +144,12 @@ def _walk(session: Session, walk: LineageWalk, dataset_types: Collection[str], p
     unknown = walk.unknown_seeds()
     if unknown:
         raise _unknown(unknown)
-    return walk.lineage(dataset_types)
+    return attrs.evolve(walk.lineage(dataset_types), missing=source.missing)
 
 
 def _source(session: Session, partial: bool = False) -> FederatedSource:
-    return FederatedSource(session.coordinator, partial=partial, purpose="answer")
+    remedy = "try again when it is back; --partial answers without it"
+    return FederatedSource(session.coordinator, partial=partial, purpose="answer", remedy=remedy)
 
 
 def _unknown(ids: Sequence[uuid.UUID]) -> NotFoundError:
@@ -163,7 +164,8 @@ def _unknown(ids: Sequence[uuid.UUID]) -> NotFoundError:
 class DatasetProvenance:
     """One dataset, what made it, and its direct neighbours.
 
-    ``inputs`` are what it was made from, ``outputs`` what else the activity made, ``used_by`` what was made from it.
+    ``inputs`` are what it was made from, ``outputs`` what else the activity made, ``used_by`` what was made from it,
+    ``missing`` sites that did not answer.
     """
 
     dataset: LineageDataset
@@ -171,6 +173,7 @@ class DatasetProvenance:
     inputs: tuple[LineageDataset, ...]
     outputs: tuple[LineageDataset, ...]
     used_by: tuple[LineageDataset, ...]
+    missing: tuple[str, ...] = ()
 
 
 def dataset_provenance(
@@ -215,18 +218,17 @@ def dataset_provenance(
     around = frozenset(inputs | used_by | outputs)
     more = _rows(source.lookup((RowsByIds("dataset", "dataset_id", around),)) if around else [])
     known = {row["dataset_id"]: row for row in (*more.get("dataset", []), *rows.get("dataset", []))}
-    return DatasetProvenance(
-        _described(known, dataset_id, 0),
-        activity,
-        *(
-            tuple(
-                sorted(
-                    (_described(known, one, 1) for one in ids),
-                    key=lambda one: (one.dataset_type, one.dataset_id),
-                )
+    made_from, made_with, made_of = (
+        tuple(
+            sorted(
+                (_described(known, one, 1) for one in ids),
+                key=lambda one: (one.dataset_type, one.dataset_id),
             )
-            for ids in (inputs, outputs, used_by)
-        ),
+        )
+        for ids in (inputs, outputs, used_by)
+    )
+    return DatasetProvenance(
+        _described(known, dataset_id, 0), activity, made_from, made_with, made_of, source.missing
     )
 
 

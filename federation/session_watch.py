@@ -38,6 +38,8 @@ _ASKED_MAX = 500
 #: "now", "start", or the position after which each schema is read
 Start = str | tuple[Position, ...]
 
+_PLACES = "now, start, or SITE/SCHEMA@EPOCH:LSN"
+
 
 def parse_start(texts: Iterable[str]) -> Start:
     """What ``--from`` says: ``now``, ``start``, or positions; `UserError` for a mixture."""
@@ -47,6 +49,9 @@ def parse_start(texts: Iterable[str]) -> Start:
         raise UserError(f"--from {words[0]} stands alone", hint="or give one position for each schema")
     if words:
         return words[0]
+    for text in given:
+        if "@" not in text:
+            raise UserError(f"{text!r} is no place to begin", hint=_PLACES)
     return tuple(Position.parse(text) for text in given)
 
 
@@ -140,7 +145,7 @@ class _Start:
         self._kept = file.load() if file is not None else {}
         given = {} if isinstance(start, str) else {position.schema_id: position for position in start}
         if isinstance(start, str) and start not in ("now", "start"):
-            raise UserError(f"{start!r} is no place to begin", hint="now, start, or site/schema@epoch:lsn")
+            raise UserError(f"{start!r} is no place to begin", hint=_PLACES)
         stray = sorted(set(given) - set(wanted))
         if stray:
             raise UserError(

@@ -10,7 +10,7 @@ import typer
 
 from federation.cli.identities import parse_data_id
 from federation.cli.options import AsUser, JsonFlag, SchemaName, SitesDirectory, WriteSite, required
-from federation.cli.output import byte_text, print_json, print_text
+from federation.cli.output import byte_text, count_text, print_json, print_text
 from federation.errors import UsageError
 from federation.model.dataset import DatasetType
 
@@ -136,9 +136,9 @@ def ingest(
         )
     else:
         print_text(
-            f"{len(report.new)} new datasets of type {dataset_type} in {run} at {name}"
+            f"{count_text(len(report.new), 'new dataset')} of type {dataset_type} in {run} at {name}"
             + (f", {len(report.known)} were there" if report.known else "")
-            + f"; {report.files} files, {byte_text(report.bytes)}"
+            + f"; {count_text(report.files, 'file')}, {byte_text(report.bytes)}"
             + (f"; {len(report.conflicts)} left out, of other content" if report.conflicts else "")
         )
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from federation.errors import FederationError, QueryError
 
-__all__ = ["byte_text", "console", "print_error", "print_json", "print_table", "print_text"]
+__all__ = ["byte_text", "console", "count_text", "print_error", "print_json", "print_table", "print_text"]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -64,6 +64,15 @@ def print_error(error: FederationError, *, as_json: bool) -> None:
     if error.request_id:
         lines.append(f"request {error.request_id}")
     sys.stderr.write("\n".join(lines) + "\n")
+
+
+def count_text(number: int, noun: str) -> str:
+    """So many of a thing, whose plural has an s.
+
+    >>> count_text(1, "file"), count_text(2, "file")
+    ('1 file', '2 files')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def byte_text(size_bytes: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,8 @@ from federation.model.lineage import Direction
 from federation.model.timespan import format_tai
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from federation.provenance_verbs import DatasetProvenance
     from federation.registry.activities import Activity
     from federation.snapshot.lineage import Lineage, LineageDataset
@@ -116,6 +119,7 @@ def _show_lineage(
     ask = provenance_verbs.upstream if direction is Direction.UPSTREAM else provenance_verbs.downstream
     with connect(site, sites) as session:
         lineage = ask(session, seeds, **options)
+    _print_missing(lineage.missing)
     if json:
         print_json(_lineage_json(lineage))
         return
@@ -138,7 +142,13 @@ def _lineage_json(lineage: Lineage) -> dict[str, Any]:
             }
             for edge in lineage.edges
         ],
+        "missing": list(lineage.missing),
     }
+
+
+def _print_missing(sites: Sequence[str]) -> None:
+    for site in sites:
+        sys.stderr.write(f"missing: what only site {site} knows, which does not answer\n")
 
 
 def _dataset_json(one: LineageDataset) -> dict[str, Any]:
@@ -164,6 +174,7 @@ def show(
     dataset_id = parse_dataset_id(dataset)
     with connect(site, sites) as session:
         found = dataset_provenance(session, dataset_id, partial=partial)
+    _print_missing(found.missing)
     if json:
         print_json(
             {
@@ -172,6 +183,7 @@ def show(
                 "inputs": [_dataset_json(one) for one in found.inputs],
                 "outputs": [_dataset_json(one) for one in found.outputs],
                 "used_by": [_dataset_json(one) for one in found.used_by],
+                "missing": list(found.missing),
             }
         )
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from federation.cli.options import JsonFlag, SiteOption, SitesDirectory, required
-from federation.cli.output import byte_text, console, print_json, print_text
+from federation.cli.output import byte_text, console, count_text, print_json, print_text
 from federation.cli.snapshot import Ids, Members, Sql, Types, Where
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def transfer(
         )
     elif not json:
         print_text(
-            f"{summary.brought} files came to {name}, {byte_text(summary.size_bytes)}"
+            f"{count_text(summary.brought, 'file')} came to {name}, {byte_text(summary.size_bytes)}"
             + (f"; {summary.were_there} were there" if summary.were_there else "")
             + (f"; {len(summary.failed)} failed" if summary.failed else "")
         )

@@ -45,7 +45,8 @@ def check_via(table: TomlTable, peer: PeerConfig, peers: Collection[str]) -> Non
         if name == peer.name:
             raise table.error("via", "names the peer itself", hint="it is asked first anyway: leave it out")
         if name not in peers:
-            raise table.error("via", f"names no peer with {name!r}", hint=did_you_mean(name, peers))
+            hint = did_you_mean(name, peers) if peers else f"add a [[peer]] {name}, or leave via out"
+            raise table.error("via", f"names no peer with {name!r}", hint=hint)
 
 
 def _read_filter(table: TomlTable) -> LogFilter:

@@ -27,6 +27,9 @@ class MetricsConfig:
 def read_metrics(top: TomlTable) -> MetricsConfig:
     """``[metrics]``; an address that others reach needs ``open = true``, because the figures name schemas and sites."""
     table = top.table("metrics", METRICS_KEYS)
+    is_open = table.values.get("open", False)
+    if not isinstance(is_open, bool):
+        raise table.error("open", "is neither true nor false", hint="write open = true without quotes")
     if not table.has("listen"):
         return MetricsConfig()
     try:
@@ -35,9 +38,6 @@ def read_metrics(top: TomlTable) -> MetricsConfig:
         raise
     except UserError as error:
         raise table.error("listen", "is not an address", hint=error.hint) from error
-    is_open = table.values.get("open", False)
-    if not isinstance(is_open, bool):
-        raise table.error("open", "is neither true nor false", hint="write open = true without quotes")
     if address.host not in LOOPBACK_HOSTS and not is_open:
         raise table.error(
             "listen",

@@ -130,7 +130,20 @@ class TomlTable:
 
 
 def _literal(value: Any) -> str:
-    """A value as a message shows it: one line of bounded length."""
-    text = f'"{value}"' if isinstance(value, str) else repr(value)
-    text = " ".join(text.split())
+    """A value as a message shows it: as TOML writes it, one line of bounded length."""
+    text = " ".join(_toml(value).split())
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case str():
+            return f'"{value}"'
+        case bool():
+            return str(value).lower()
+        case list():
+            return f"[{', '.join(_toml(item) for item in value)}]"
+        case dict():
+            inside = ", ".join(f"{key} = {_toml(item)}" for key, item in value.items())
+            return f"{{ {inside} }}" if inside else "{}"
+    return str(value)

@@ -82,5 +82,5 @@ class Position:
     def parse(cls, text: str) -> Position:
         match = re.match(r"([a-z0-9_]+)/([a-z0-9_]+)@([0-9a-z]*):(\d+)\Z", text)
         if match is None:
-            raise UserError(f"{text!r} is not a position", hint="site/schema@epoch:lsn")
+            raise UserError(f"{text!r} is not a position", hint="write SITE/SCHEMA@EPOCH:LSN")
         return cls(match[1], match[2], match[3], int(match[4]))

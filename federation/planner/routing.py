@@ -93,7 +93,7 @@ def _check_unknown_sites(draft: Draft, relation: Relation) -> None:
     known = draft.catalog.schemas
     for site, reason in draft.catalog.unreachable.items():
         if not any(schema.site == site for schema in known):
-            _give_up(draft, Missing(site, None, name, f"site {site} does not answer: {reason}"), ())
+            _give_up(draft, Missing(site, None, name, _silent(site, reason)), ())
     present = {arm.schema for arm in relation.arms}
     for schema in known:
         if schema in present or draft.catalog.site(schema.site) is not None:
@@ -107,7 +107,7 @@ def _check_unknown_sites(draft: Draft, relation: Relation) -> None:
             reason = draft.catalog.unreachable.get(schema.site, "it is not a site of this federation")
             _give_up(
                 draft,
-                Missing(schema.site, schema, name, f"site {schema.site} does not answer: {reason}"),
+                Missing(schema.site, schema, name, _silent(schema.site, reason)),
                 copies,
             )
 
@@ -118,7 +118,7 @@ def _keep(draft: Draft, holders: _Holders, arm: Arm) -> bool:
         owner = draft.catalog.site(arm.schema.site)
         if owner is None:
             reason = draft.catalog.unreachable.get(arm.schema.site, "it is not a site of this federation")
-            text = f"site {arm.schema.site} does not answer: {reason}"
+            text = _silent(arm.schema.site, reason)
         else:
             text = f"site {arm.schema.site} no longer holds schema {arm.schema.name} as it is known"
         _give_up(
@@ -148,9 +148,19 @@ def _give_up(draft: Draft, missing: Missing, copies: Iterable[tuple[str, SchemaC
     if ages:
         age, site = ages[0]
         remedy = (
-            f"--max-staleness {math.ceil(age) + 1} accepts the replica at {site}, {age:.1f} s old; " + remedy
+            f"--max-staleness {_allowance_s(age)} accepts the replica at {site}, {age:.1f} s old; " + remedy
         )
     raise UnavailableError(f"table {missing.table}: {missing.reason}", hint=remedy)
+
+
+def _silent(site: str, reason: str) -> str:
+    """That a site does not answer, said once: most reasons begin with that themselves."""
+    return reason if reason.startswith(f"site {site} ") else f"site {site} does not answer: {reason}"
+
+
+def _allowance_s(age_s: float) -> int:
+    """Whole minutes that a replica of this age still meets one minute later, when somebody has typed the query anew."""
+    return 60 * (math.ceil(age_s / 60) + 1)
 
 
 def _choose(draft: Draft, holders: _Holders) -> dict[SchemaId, tuple[str, SchemaCatalog]]:

@@ -66,6 +66,8 @@ class FilePuller:
         self._failed: dict[uuid.UUID, float] = {}
         self.errors: dict[uuid.UUID | None, str] = {}  # None: of a whole round
         self._wake, self._stopping = threading.Event(), threading.Event()
+        self._claims = threading.Condition()
+        self._claimed: set[uuid.UUID] = set()
         self._throttles = {
             policy: Throttle(policy.rate_bytes_s, wait=self._stopping.wait) for policy in self._policies
         }
@@ -206,6 +208,19 @@ class FilePuller:
         return BroughtFile(found.dataset_id, found.size_bytes or 0, error=error)
 
     def _bring(self, file: WantedFile) -> Artifact | BroughtFile:
+        """One file, by one thread at a time: a file may be wanted by policy and asked for at once."""
+        with self._claims:
+            while file.dataset_id in self._claimed:
+                self._claims.wait()
+            self._claimed.add(file.dataset_id)
+        try:
+            return self._bring_claimed(file)
+        finally:
+            with self._claims:
+                self._claimed.discard(file.dataset_id)
+                self._claims.notify_all()
+
+    def _bring_claimed(self, file: WantedFile) -> Artifact | BroughtFile:
         """One file from the first site that has it right."""
         problem: FederationError | None = None
         url = file.policy.datastore_url

@@ -65,7 +65,8 @@ def explained(error: FederationError, place: Place) -> FederationError:
     elif isinstance(error, EpochError):
         told = EpochError(
             f"{here} is not of the log's history: {error.message}",
-            hint="the owner was restored to an earlier state: compare with its tables, then watch with --from now",
+            hint="the owner was restored to an earlier state, or it never gave that position: compare with its tables, "
+            "then watch with --from now",
         )
     else:
         return error

@@ -40,7 +40,7 @@ class CertificateFiles:
 def init_ca(directory: Path, *, days: int = CA_DAYS) -> CertificateFiles:
     """Make an authority: ``ca.pem`` and ``ca.key`` in ``directory``. `ConflictError` when one is there."""
     certificate, key = directory / "ca.pem", directory / "ca.key"
-    _must_be_free(certificate, key)
+    _must_be_free(certificate, key, remedy="keep it, or name another directory")
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "federation authority")])
     ends = _ends(days)
@@ -80,7 +80,7 @@ def issue(
     if name == "ca":
         raise UserError("the name ca is the authority's own", hint="choose another name")
     if not renew:
-        _must_be_free(certificate, key)
+        _must_be_free(certificate, key, remedy="--renew replaces it; -o names another directory")
     authority, authority_key = _authority(directory)
     ends = min(_ends(days), authority.not_valid_after_utc)
     private = ec.generate_private_key(ec.SECP256R1())
@@ -136,10 +136,10 @@ def _replace(path: Path, data: bytes, mode: int) -> None:
     temporary.replace(path)
 
 
-def _must_be_free(*paths: Path) -> None:
+def _must_be_free(*paths: Path, remedy: str) -> None:
     for path in paths:
         if path.exists():
-            raise ConflictError(f"{path} is there already", hint="keep it, or name another directory")
+            raise ConflictError(f"{path} is there already", hint=remedy)
 
 
 def _ends(days: int) -> datetime.datetime:

@@ -12,6 +12,7 @@ from federation.services.auth import Gatekeeper
 from federation.services.limits import CallerLimits
 from federation.services.token_check import Revocations, TokenCheck
 from federation.services.tokens import TokenStore
+from federation.wire.tls import check_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,11 +27,14 @@ __all__ = ["SiteSecurity"]
 class SiteSecurity:
     """The gate and the access rules of one site; `start` and `stop` as the server does.
 
-    `ConfigError` for a site that would let other computers in without knowing them, or a key that can't be read.
+    `ConfigError` for a site that would let other computers in without knowing them, has another's certificate, or a key
+    that can't be read.
     """
 
     def __init__(self, config: SiteConfig, registry: Registry, clients: Mapping[str, SiteClient]) -> None:
         check_exposed(config.path, config.listen, config.tls, insecure=config.insecure)
+        if config.tls is not None:
+            check_own(config.tls, config.name)
         store = TokenStore(config.name, config.root)
         keys = {peer.name: peer.token_key for peer in config.peers if peer.token_key is not None}
         asked = {site: clients[site] for site in keys} if config.tls is not None else {}

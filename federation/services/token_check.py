@@ -148,8 +148,10 @@ class TokenCheck:
             raise _refused("the token is not one that a site issued") from None
         key = self._key(issuer)
         if key is None:
-            raise _refused(
-                f"tokens of issuer {str(issuer)[:40]!r} are not accepted at site {self._store.site}"
+            site, name = self._store.site, str(issuer)[:40]
+            raise ForbiddenError(
+                f"tokens of issuer {name!r} are not accepted at site {site}",
+                hint=f"use one that {site} issued; or its operator adds token_key to [[peer]] {name}",
             )
         try:
             found = jwt.decode(

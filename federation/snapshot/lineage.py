@@ -52,11 +52,12 @@ class LineageEdge:
 
 @attrs.frozen
 class Lineage:
-    """What was reached, nearest first, and the edges that led there."""
+    """What was reached, nearest first, and the edges that led there; ``missing`` are sites that did not answer."""
 
     direction: Direction
     datasets: tuple[LineageDataset, ...]
     edges: tuple[LineageEdge, ...]
+    missing: tuple[str, ...] = ()
 
     def datasets_table(self) -> pa.Table:
         """Columns dataset_id, dataset_type, run, depth."""

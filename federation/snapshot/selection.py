@@ -37,7 +37,8 @@ class Selection:
     def __attrs_post_init__(self) -> None:
         if not (self.sql or self.ids or self.members):
             raise UserError(
-                "the selection names no datasets", hint="give a statement, dataset ids or collections"
+                "the selection names no datasets",
+                hint="give dataset types, collections, a statement or dataset ids",
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -67,8 +67,8 @@ class FederatedSource:
     """All sites of a coordinator; each schema is read at its owner, else at its nearest replica.
 
     The catalog is taken once, so that every round asks the same sites; `UnavailableError` when a site does not answer
-    it, unless ``partial``; ``purpose`` is what would lack its rows. ``stores`` are datastores that can be read from
-    here without asking their sites.
+    it, unless ``partial``; ``purpose`` is what would lack its rows, ``remedy`` what to do. ``stores``
+    are datastores that can be read from here without asking their sites.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class FederatedSource:
         stores: Mapping[str, Datastore] | None = None,
         partial: bool = False,
         purpose: str = "snapshot",
+        remedy: str = "try again when it is back",
         workers: int = 8,
     ) -> None:
         self._coordinator = coordinator
@@ -88,7 +89,7 @@ class FederatedSource:
             site, reason = next(iter(self._catalog.unreachable.items()))
             raise UnavailableError(
                 f"site {site} does not answer, so the {purpose} might lack what it holds: {reason}",
-                hint=f"try again when it is back, or allow a partial {purpose}",
+                hint=remedy,
             )
         self._holders = {schema: self._holder(schema) for schema in self._catalog.schemas}
 
@@ -113,6 +114,11 @@ class FederatedSource:
     def refused(self) -> tuple[str, ...]:
         """The schemas that were left out, because the caller may not read them."""
         return tuple(sorted(map(str, self._catalog.forbidden)))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The sites that did not answer, of which only replicas are read."""
+        return tuple(sorted(self._catalog.unreachable))
 
     def positions(self) -> tuple[Position, ...]:
         return tuple(

@@ -42,6 +42,7 @@ class PostgresDatabase(Database):
     def __init__(self, url: str, *, label: str, release: Callable[[], None] | None = None) -> None:
         self._url = url
         self._label = label
+        self._lost_at = 0.0  # when a connection was last lost or refused: others of before may be gone too
         self._release = release
         self._engine = sa.create_engine(
             "postgresql+psycopg://",
@@ -63,10 +64,31 @@ class PostgresDatabase(Database):
         )
         for pool in (self._engine.pool, self._single, self._arrow):
             sa.event.listen(pool, "checkin", _note_return)
-            sa.event.listen(pool, "checkout", _check_alive)
+            sa.event.listen(pool, "checkout", self._check_alive)
+            sa.event.listen(pool, "invalidate", self._note_loss)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self._url, connect_timeout=10, application_name="federation", options=_OPTIONS)
+        try:
+            return psycopg.connect(
+                self._url, connect_timeout=10, application_name="federation", options=_OPTIONS
+            )
+        except psycopg.OperationalError:
+            self._note_loss()
+            raise
+
+    def _note_loss(self, *_of_what: Any) -> None:
+        self._lost_at = time.monotonic()
+
+    def _check_alive(self, connection: Any, record: Any, _proxy: Any) -> None:
+        returned = record.info.get("returned", now := time.monotonic())
+        if now - returned < _IDLE_S and returned > self._lost_at:
+            return
+        try:
+            connection.execute("SELECT 1")
+            if isinstance(connection, psycopg.Connection) and not connection.autocommit:
+                connection.rollback()
+        except (psycopg.Error, adbc_driver_manager.Error) as error:
+            raise sa.exc.DisconnectionError(str(error)) from error
 
     def _connect_single(self) -> Any:
         connection = self._connect()
@@ -152,17 +174,6 @@ def _checked_out(pool: sa.Pool) -> Iterator[Any]:
 
 def _note_return(_connection: Any, record: Any) -> None:
     record.info["returned"] = time.monotonic()
-
-
-def _check_alive(connection: Any, record: Any, _proxy: Any) -> None:
-    if time.monotonic() - record.info.get("returned", time.monotonic()) < _IDLE_S:
-        return
-    try:
-        connection.execute("SELECT 1")
-        if isinstance(connection, psycopg.Connection) and not connection.autocommit:
-            connection.rollback()
-    except (psycopg.Error, adbc_driver_manager.Error) as error:
-        raise sa.exc.DisconnectionError(str(error)) from error
 
 
 def start_embedded(directory: Path) -> PostgresDatabase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -21,6 +22,11 @@ _TEXT_MAX = 1500
 
 #: what gRPC says of connections that failed for a certificate
 _HANDSHAKE = ("andshake", "ertificate", "CERTIFICATE", "SSL_ERROR", "Hostname Verification")
+
+#: what gRPC puts before the operating system's word: the address, which the message has already
+_BEFORE_REASON = re.compile(
+    r"failed to connect to all addresses; last error: (\w+: )?(\S+: )?(Failed to connect to remote host: )?"
+)
 
 _STATUS = {
     "user": grpc.StatusCode.INVALID_ARGUMENT,
@@ -98,7 +104,8 @@ def _from_rpc(error: grpc.RpcError, site: str, address: str, sql: str) -> Federa
                 hint=f"compare [tls] of both sites: one authority, and a certificate of the name {site} there",
             )
         case grpc.StatusCode.UNAVAILABLE:
-            return UnavailableError(f"{place} does not answer: {_cut(details)}", hint=check)
+            reason = _cut(_BEFORE_REASON.sub("", details))
+            return UnavailableError(f"{place} does not answer: {reason}", hint=check)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return UnavailableError(f"{place} did not answer in time", hint=f"{check}, or allow more time")
         case grpc.StatusCode.CANCELLED:

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
     from federation.config.security import TlsConfig
 
-__all__ = ["CLIENT_URI", "SITE_URI", "TlsFiles", "channel", "dns_name", "server_credentials", "site_of"]
+__all__ = [
+    "CLIENT_URI",
+    "SITE_URI",
+    "TlsFiles",
+    "channel",
+    "check_own",
+    "dns_name",
+    "server_credentials",
+    "site_of",
+]
 
 #: what a certificate's subject alternative name begins with: of a site, and of a computer from which people work
 SITE_URI: Final = "federation://site/"
@@ -40,6 +49,21 @@ def site_of(names: Iterable[str]) -> str | None:
     """The site that a verified certificate with these alternative names belongs to; None for one of people."""
     found = [name.removeprefix(SITE_URI) for name in names if name.startswith(SITE_URI)]
     return found[0] if len(found) == 1 else None
+
+
+def check_own(config: TlsConfig, site: str) -> None:
+    """`ConfigError` where the certificate of a site that is to be served is not its own: no peer would believe it."""
+    certificate = x509.load_pem_x509_certificates(_read(config).certificate)[0]
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = found.get_values_for_type(x509.UniformResourceIdentifier)
+    except x509.ExtensionNotFound:
+        names = []
+    if site_of(names) != site:
+        raise ConfigError(
+            f"[tls] certificate: {config.certificate} is of {', '.join(names) or 'no site'}, not of site {site}",
+            hint=f"make one: federation site cert issue {site}",
+        )
 
 
 @attrs.frozen(repr=False)

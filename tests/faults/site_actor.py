@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -13,7 +11,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
 from replicated_rows import SUMMIT, write
 
-from federation import killpoints
 from federation.config import SiteConfig
 from federation.datastore import Datastore
 from federation.registry.registry import Registry
@@ -24,22 +21,9 @@ from federation.services.site_server import SiteServer
 from federation.wire.client import SiteClient
 
 
-def act(
-    environment: Mapping[str, str],
-    settings: Mapping[str, object],
-    ready: Connection,
-    action: str,
-    *arguments: str,
-) -> None:
-    """In a process that was forked: do it with an environment and settings; tell ``ready`` when the site is served."""
-    os.environ.clear()
-    os.environ.update(environment)
-    importlib.reload(killpoints)  # it has read the environment of before
-    for name, value in settings.items():
-        module, _, attribute = name.partition(":")
-        assert hasattr(importlib.import_module(module), attribute), name
-        setattr(importlib.import_module(module), attribute, value)
-    main(action, *arguments, on_ready=ready.send)
+def act(ready: Connection, *arguments: str) -> None:
+    """In a process that was forked: do it, and tell ``ready`` when the site is served."""
+    main(*arguments, on_ready=ready.send)
 
 
 def main(action: str, site_file: str, *arguments: str, on_ready: Callable[[str], None] | None = None) -> None:

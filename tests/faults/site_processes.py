@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
 import signal
 import socket
 import threading
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import attrs
 import site_actor
+from forked import ForkedProcess, pipe
 from replicated_rows import SUMMIT
 
 from federation.config import SiteConfig
@@ -24,12 +23,6 @@ from federation.services.site_server import SiteServer
 from federation.wire.client import SiteClient
 
 ACTOR = Path(site_actor.__file__)
-
-#: forks each process from one that has imported everything, which takes longer than most of what they do
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["__main__", "federation.services.site_server", "federation.replication.verify", "psycopg"]
-)
 
 
 def free_port() -> int:
@@ -47,11 +40,8 @@ def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 60.0
         threading.Event().wait(0.05)
 
 
-class SiteProcess:
-    """A process that does one thing to a site, and ends by ``kill -9`` at the killpoint ``kill``.
-
-    ``settings`` gives constants of modules other values there: ``{"module:NAME": value}``.
-    """
+class SiteProcess(ForkedProcess):
+    """A process that does one thing to a site; ``kill`` and ``settings`` as of any."""
 
     def __init__(
         self,
@@ -61,57 +51,18 @@ class SiteProcess:
         kill: str,
         settings: Mapping[str, object],
     ) -> None:
-        self._ready, ready = _FORKS.Pipe(duplex=False)
-        self._process = _FORKS.Process(
-            target=site_actor.act,
-            args=(
-                {**os.environ, "FEDERATION_KILL": kill},
-                dict(settings),
-                ready,
-                action,
-                str(site_file),
-                *map(str, arguments),
-            ),
-            daemon=True,
-        )
-        self._process.start()
+        self._ready, ready = pipe(duplex=False)
+        words = (action, str(site_file), *map(str, arguments))
+        super().__init__(site_actor.act, ready, *words, kill=kill, settings=settings)
         ready.close()
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        """As of `subprocess`: None while it runs, minus the signal's number when it was killed."""
-        return self._process.exitcode
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
 
     def await_ready(self) -> None:
         """Wait until it serves, or has ended instead."""
         with contextlib.suppress(EOFError):
             self._ready.recv()
 
-    def kill(self) -> None:
-        self._process.kill()
-
-    def terminate(self) -> None:
-        self._process.terminate()
-
-    def wait(self, timeout_s: float = 60.0) -> int:
-        """The return code, once it has ended."""
-        self._process.join(timeout_s)
-        assert self._process.exitcode is not None, f"it still runs after {timeout_s} s"
-        return self._process.exitcode
-
     def end(self) -> None:
-        """End it if it still runs, and let go of what it used."""
-        if self._process.is_alive():
-            self._process.kill()
-        self._process.join()
-        self._process.close()
+        super().end()
         self._ready.close()
 
 

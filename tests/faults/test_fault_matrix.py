@@ -154,6 +154,16 @@ def test_any_of_them_killed_anywhere_again_and_again(fleet: Fleet, kind: str, se
     fleet.check()
 
 
+def test_two_processes_that_follow_as_one_site_apply_each_entry_once(fleet: Fleet) -> None:
+    fleet.write(3)
+    fleet.serve("summit")
+    for _ in range(2):  # the first time both want to copy
+        both = [fleet.sites.start("follow", fleet.sites.base) for _ in range(2)]
+        fleet.write(10)
+        assert [process.wait() for process in both] == [0, 0]
+    fleet.check()
+
+
 def test_there_are_fifty_kills() -> None:
     both = WRITER + PUBLISHER + TRIMMER + APPLIER + PULLER + SENDER + TAKER
     assert len(set(both)) == len(both)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from forked import run_command
 from replicated_rows import SUMMIT, open_registry, rows, write
 from site_processes import ACTOR, Sites
 
@@ -121,13 +122,9 @@ def test_a_restore_that_was_killed_is_done_again(sites: Sites, tmp_path: Path, p
     _write(sites.summit, 4, 2)
     sites.follow_here()
     sites.end()
-    command = [sys.executable, "-m", "federation", "site", "restore", str(sites.summit.path)]
-    command += ["--from", str(backup), "--yes"]
-    killed = subprocess.run(
-        command, env={**os.environ, "FEDERATION_KILL": point}, check=False, capture_output=True
-    )
-    assert killed.returncode == -signal.SIGKILL
-    subprocess.run(command, check=True, capture_output=True)
+    command = ("site", "restore", sites.summit.path, "--from", backup, "--yes")
+    assert run_command(*command, kill=point) == -signal.SIGKILL
+    assert run_command(*command) == 0
     assert _detectors(sites.summit) == [1, 2, 3]
     assert _check_log(sites.summit) == (1, 3)
     _write(sites.summit, 10, 4)

@@ -101,7 +101,7 @@ def test_a_killed_publisher_is_followed_again(sites: Sites, kind: str, point: st
     while server.poll() is None:
         number += 1
         _write(sites.summit, number, 1)
-    assert server.returncode == -signal.SIGKILL
+    assert server.poll() == -signal.SIGKILL
     _write(sites.summit, number + 1, 3)
     sites.serve_here(sites.summit)
     _await(sites, number + 3)

@@ -281,7 +281,11 @@ class TestRequests:
         ):
             session.client("summit").fetch(uuid.uuid4())
         assert caught.value.request_id == "3f2a"
-        told = [line for line in map(json.loads, caplog.text.splitlines()) if line["event"] == "call_ended"]
+        told = [
+            line
+            for line in map(json.loads, dict.fromkeys(caplog.text.splitlines()))
+            if line["event"] == "call_ended"
+        ]
         (line,) = [line for line in told if line["method"] == "Site/Fetch"]
         assert (line["request"], line["code"], line["level"]) == ("3f2a", "not_found", "info")
         assert "has no file of dataset" in line["message"]
@@ -297,7 +301,11 @@ class TestRequests:
         logging.getLogger("federation").propagate = True
         with federation.connect("base", sites=sites) as session:
             session.query("SELECT name FROM skymap")
-        told = [line for line in map(json.loads, caplog.text.splitlines()) if line["event"] == "call_ended"]
+        told = [
+            line
+            for line in map(json.loads, dict.fromkeys(caplog.text.splitlines()))
+            if line["event"] == "call_ended"
+        ]
         asked = {
             (line["method"], line["request"])
             for line in told

@@ -413,3 +413,24 @@ def test_a_wrong_call_of_metrics_put_is_refused(served: Path, capsys: pytest.Cap
 def test_a_session_over_the_wire_walks_too(served: Path) -> None:
     with connect("base", served) as session:
         assert federation.upstream(session, [uuid.UUID(int=1)]).datasets == ()
+
+
+def test_a_partial_answer_names_the_site_that_is_missing(
+    served: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = served / "base.toml"
+    whole = config.read_text()
+    config.write_text(whole + '\n[[peer]]\nname = "summit"\naddress = "127.0.0.1:1"\n')
+    try:
+        code, _, err = run(capsys, served, "provenance", "upstream", uuid.UUID(int=1))
+        assert code == 4
+        assert "--partial answers without it" in err
+        code, out, err = run(
+            capsys, served, "provenance", "upstream", uuid.UUID(int=1), "--partial", "--json"
+        )
+        assert (code, json.loads(out)["missing"]) == (0, ["summit"])
+        assert "missing: what only site summit knows" in err
+        answer = run(capsys, served, "provenance", "show", uuid.UUID(int=1), "--partial", "--json")
+        assert as_json(answer)["missing"] == ["summit"]
+    finally:
+        config.write_text(whole)

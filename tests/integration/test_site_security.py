@@ -195,6 +195,15 @@ class TestCertificates:
                 client.status()
             assert "[tls]" in caught.value.hint
 
+    @pytest.mark.parametrize("other", ["ncsa", "laptop"])
+    def test_a_site_is_not_served_with_the_certificate_of_another(self, sites: Sites, other: str) -> None:
+        text = (sites.directory / "base.toml").read_text()
+        for end in (".pem", ".key"):
+            text = text.replace(f"base{end}", f"{other}{end}")
+        config = SiteConfig.parse(text, sites.directory / "base.toml")
+        with pytest.raises(ConfigError, match=rf"{other}\.pem is of .*/{other}, not of site base"):
+            SiteServer(config)
+
     def test_a_site_that_is_no_peer_is_refused(self, sites: Sites, base: SiteServer) -> None:
         issue_certificate("summit", authority=sites.authority)
         with sites.client("summit") as client, pytest.raises(ForbiddenError, match="summit is not a peer"):

@@ -1,8 +1,9 @@
-"""The picture of the logical tables in the documentation is the one the code draws."""
+"""The pictures in the documentation are those that the code draws: the logical tables, and the layers."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 from federation.model.dataset import DatasetType
@@ -31,3 +32,18 @@ def test_names_only_modules_that_exist():
 
     assert named
     assert [name for name in named if not (package / name).is_file()] == []
+
+
+def test_draws_the_layers_that_imports_are_held_to():
+    contracts = tomllib.loads((PAGE.parents[1] / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = [one["layers"] for one in contracts["contracts"] if one["type"] == "layers"]
+    wanted = [
+        {re.sub(r"^\w+_verbs$", "*_verbs", name[11:]) for name in layer.split(" | ")} for layer in layers
+    ]
+    known = set().union(*wanted)
+
+    picture = re.search(r"```\n(cli .*?)```", PAGE.read_text(), flags=re.DOTALL)
+    assert picture is not None
+    drawn = [{word for word in line[:40].split() if word in known} for line in picture[1].splitlines()]
+
+    assert drawn == wanted

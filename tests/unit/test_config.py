@@ -193,7 +193,7 @@ WRONG = {
     "negative staleness": (MINIMAL + "[query]\nmax_staleness_s = -1\n", "max_staleness_s = -1", "0.0"),
     "staleness not a number": (MINIMAL + "[query]\nmax_staleness_s = nan\n", "max_staleness_s = nan", "0.0"),
     "fractional rows": (MINIMAL + "[query]\nrow_count_max = 1.5\n", "row_count_max = 1.5", "10000000"),
-    "true as a number": (MINIMAL + "[query]\nrow_count_max = true\n", "row_count_max = True", "10000000"),
+    "true as a number": (MINIMAL + "[query]\nrow_count_max = true\n", "row_count_max = true", "10000000"),
     "no time": (MINIMAL + "[query]\ntimeout_s = 0\n", "timeout_s = 0 leaves no time", "300"),
     "memory without unit": (MINIMAL + '[query]\nmemory_limit = "2048"\n', '"2048" is not a size', "2GB"),
     "no memory": (MINIMAL + '[query]\nmemory_limit = "0GB"\n', '"0GB" is not a size', "2GB"),

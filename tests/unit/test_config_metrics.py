@@ -41,6 +41,7 @@ def test_an_address_that_others_reach_must_be_open() -> None:
         ('listen = "9464"', "is not an address"),
         ('listen = ""', "is empty"),
         ('listen = "127.0.0.1:1"\nopen = "yes"', "neither true nor false"),
+        ('open = "yes"', "neither true nor false"),
         ("port = 9464", "unknown key 'port'"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import federation
 from federation.config import SiteConfig
 from federation.config.sections import KEYS
 
@@ -133,6 +134,19 @@ def test_every_example_of_a_site_file_is_valid() -> None:
     assert examples
     for example in examples:
         SiteConfig.parse(example, ROOT / "sites" / "example.toml")
+
+
+def test_every_public_name_and_its_command_are_documented() -> None:
+    text = (ROOT / "docs" / "reference" / "python-names.md").read_text()
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| `")]
+    assert sorted(federation.__all__) == federation.__all__
+    assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row[0])) == federation.__all__
+    headings = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    for row in rows:
+        first, *others = re.findall(r"`([^`]+)`", row[2]) or [""]
+        group = first.rpartition(" ")[0]
+        for command in [first, *(f"{group} {other}" for other in others)] if first else ():
+            assert f"## `federation {command.removesuffix(' --repair')}`" in headings, command
 
 
 README_SAMPLE = """# Sample

@@ -210,8 +210,7 @@ def test_a_query_error_points_into_the_statement_however_long(service: Service, 
 def test_a_site_that_is_down_is_named_with_its_address() -> None:
     with SiteClient("summit", "127.0.0.1:1") as client, pytest.raises(UnavailableError) as caught:
         client.get_catalog()
-    assert "summit" in caught.value.message
-    assert "127.0.0.1:1" in caught.value.message
+    assert caught.value.message == "site summit at 127.0.0.1:1 does not answer: Connection refused"
     assert caught.value.hint
 
 

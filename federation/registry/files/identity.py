@@ -54,7 +54,8 @@ def identify(
         rows = list(select_rows(connection, physical["dataset_type"], ("name",), [(dataset_type,)]))
         if not rows:
             raise NotFoundError(
-                f"dataset type {dataset_type!r} is not declared in {held.schema}", hint="declare it first"
+                f"dataset type {dataset_type!r} is not declared in {held.schema}",
+                hint="declare it first: federation ingest --declare DIMENSIONS:CLASS, or --declare-from FILE",
             )
         declared = DatasetType.from_row(rows[0])
         group = registry.universe.group(declared.dimensions)

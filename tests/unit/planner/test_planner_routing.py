@@ -41,8 +41,15 @@ def test_a_replica_that_was_never_complete_is_not_read() -> None:
 def test_a_site_that_is_down_is_named_with_the_replica_that_would_do() -> None:
     with pytest.raises(UnavailableError, match="site summit does not answer: connection refused") as caught:
         plan("SELECT * FROM summit.raw", federation(summit="connection refused"), PlanOptions())
-    assert "--max-staleness 5 accepts the replica at base, 4.0 s old" in caught.value.hint
+    assert "--max-staleness 120 accepts the replica at base, 4.0 s old" in caught.value.hint
     assert "--partial" in caught.value.hint
+
+
+def test_a_reason_that_names_the_site_is_not_said_twice() -> None:
+    reason = "site summit at summit:1 does not answer: Connection refused"
+    with pytest.raises(UnavailableError) as caught:
+        plan("SELECT * FROM summit.raw", federation(summit=reason), PlanOptions())
+    assert caught.value.message == f"table raw: {reason}"
 
 
 def test_a_fresh_replica_stands_in_for_a_site_that_is_down() -> None:
