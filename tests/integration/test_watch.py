@@ -369,7 +369,14 @@ class TestCommandLine:
             sys.executable, "-m", "federation", "watch", "summit/summit", "--site", "base", "--sites", sites,
             "--from", "start", "--json", "--event", "dataset_added", "--state", state,
         ]  # fmt: skip
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # where these tests run in the background of a shell, SIGINT is ignored, and children inherit that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
             assert process.stdout is not None
             assert json.loads(process.stdout.readline())["event"] == "dataset_added"
             put_flat(summit, 2)
