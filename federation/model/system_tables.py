@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from federation.model.logical import ORIGIN, LogicalType, Reference, TableDef, TableKind, column_def
 
 __all__ = ["system_tables"]
 
 
+@lru_cache(maxsize=1)
 def system_tables() -> tuple[TableDef, ...]:
     """Their definitions, each after those it refers to."""
     return (*_collections(), *_datasets(), *_upkeep(), *_sharing())

@@ -66,6 +66,7 @@ class FilePuller:
         self._failed: dict[uuid.UUID, float] = {}
         self.errors: dict[uuid.UUID | None, str] = {}  # None: of a whole round
         self._wake, self._stopping = threading.Event(), threading.Event()
+        self._looking_s = 0.0
         self._claims = threading.Condition()
         self._claimed: set[uuid.UUID] = set()
         self._throttles = {
@@ -101,23 +102,24 @@ class FilePuller:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
-            began = time.monotonic()
             try:
                 self.pull()
                 self.errors.pop(None, None)
             except FederationError as error:
                 self.errors[None] = str(error)
             # looking takes longer in larger registries: it shall not take more than half of the time
-            self._stopping.wait(min(time.monotonic() - began, IDLE_S))
+            self._stopping.wait(min(self._looking_s, IDLE_S))
             self._wake.wait(IDLE_S)
 
     def pull(self) -> int:
         """Bring every waiting file here; returns how many came. What failed is in ``errors`` and tried again later."""
-        count = 0
+        count, self._looking_s = 0, 0.0
         for held in self._registry.held() if self._policies else ():
             if held.owned or self._stopping.is_set():
                 continue
+            began = time.monotonic()
             wanted = wanted_files(self._registry, held, self._policies)
+            self._looking_s += time.monotonic() - began
             self._waiting[held.schema] = len(wanted)
             now = time.monotonic()
             due = [file for file in wanted.values() if self._failed.get(file.dataset_id, 0.0) <= now]
