@@ -107,7 +107,7 @@ def _texts(column: Sequence[str]) -> tuple[int, bytes] | None:
     """(width in bytes, the texts filled up to it, end to end); None where they are long, or may not be filled up."""
     coded = Coded.of(column)
     encoded = [value.encode() for value in coded.values]
-    width = max(map(len, encoded))
+    width = max(1, *map(len, encoded))  # of texts that are all empty, too
     if width > _TEXT_BYTES_MAX or any(value.endswith(_FILLING) for value in coded.values):
         return None
     filled = b"".join(value.ljust(width, _FILLING.encode()) for value in encoded)

@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from federation.model.coded import Coded
@@ -37,6 +37,7 @@ def read(columns: list[Any]) -> list[tuple[Any, ...]]:
     count=st.integers(PACKED_ROWS_MIN, 200),
     as_given=st.booleans(),
 )
+@example(kinds=[[""]], count=50, as_given=True)
 def test_packed_rows_are_the_rows(kinds: list[list[Any]], count: int, *, as_given: bool) -> None:
     columns = [[values[row % len(values)] for row in range(count)] for values in kinds]
     given_as = [column if as_given else Coded.of(column) for column in columns]
