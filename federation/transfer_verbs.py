@@ -119,7 +119,8 @@ def _wait_for_rows(client: SiteClient, source: FederatedSource, timeout_s: float
         behind = []
         for held in client.status().schemas:
             owner = wanted.get((held.schema.site, held.schema.name))
-            if not held.owned and owner is not None and (held.epoch, held.lsn) < (owner.epoch, owner.lsn):
+            is_there = owner is None or held.owned or (held.epoch == owner.epoch and held.lsn >= owner.lsn)
+            if not is_there and owner is not None:
                 behind.append(f"{held.schema} is at LSN {held.lsn} of {owner.lsn}")
         if not behind:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import tenacity
@@ -134,14 +135,17 @@ class FilePuller:
         A file that was here already is told of too, and so is one that could not be brought, with the reason.
         """
         todo = dict.fromkeys(ids)
-        for held in self._registry.held():
-            if not todo:
-                return
+        for held in self._registry.held() if todo else ():
             wanted = chosen_files(self._registry, held, todo)
             for done in self._bring_all(list(wanted.values())):
+                for file in done:
+                    todo.pop(file.dataset_id, None)
                 yield from done
-            for dataset_id in wanted:
-                todo.pop(dataset_id, None)
+            if self._stopping.is_set():
+                raise UnavailableError(
+                    f"site {self._registry.site} is ending, {len(todo)} files were not looked for",
+                    hint="ask again when it is back",
+                )
         for dataset_id, size_bytes in self._present(todo).items():
             todo.pop(dataset_id)
             yield BroughtFile(dataset_id, size_bytes, was_here=True)
@@ -160,19 +164,8 @@ class FilePuller:
         for held in self._registry.held():
             wanted = chosen_files(self._registry, held, (file.dataset_id,)).get(file.dataset_id)
             if wanted is not None:
-                stored = self._datastore.put_stream(
-                    _told(file.data),
-                    wanted.target_path,
-                    size_bytes=file.size_bytes,
-                    checksum=file.checksum or None,
-                )
-                checksum = file.checksum or stored.checksum
-                self._record(
-                    [Artifact(file.dataset_id, wanted.target_path, stored.size_bytes, checksum, formatter)]
-                )
-                if file.dataset_id in self.errors:
-                    raise ConflictError(self.errors.pop(file.dataset_id), hint="compare the two files")
-                return BroughtFile(file.dataset_id, stored.size_bytes)
+                with self._claim(file.dataset_id):
+                    return self._stored(file, wanted.target_path, formatter)
         present = self._present((file.dataset_id,))
         if file.dataset_id in present:
             return BroughtFile(file.dataset_id, present[file.dataset_id], was_here=True)
@@ -180,6 +173,20 @@ class FilePuller:
             f"site {self._registry.site} knows no file of dataset {file.dataset_id}",
             hint=f"let {self._registry.site} follow the schema that owns the dataset",
         )
+
+    def _stored(self, file: FileSlice, target_path: str, formatter: str | None) -> BroughtFile:
+        stored = self._datastore.put_stream(
+            _told(file.data),
+            target_path,
+            size_bytes=file.size_bytes or None,  # 0: not known, or nothing, which the checksum tells
+            checksum=file.checksum or None,
+        )
+        checksum = file.checksum or stored.checksum
+        artifact = Artifact(file.dataset_id, target_path, stored.size_bytes, checksum, formatter)
+        for error in self._record([artifact]).values():
+            raise error
+        self._forget(file.dataset_id)
+        return BroughtFile(file.dataset_id, stored.size_bytes)
 
     def _present(self, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
         """Sizes of those files that are here."""
@@ -199,31 +206,46 @@ class FilePuller:
                 if self._stopping.is_set():
                     return
                 found = list(pool.map(self._bring, files[start : start + BATCH_FILES]))
-                self._record([one for one in found if isinstance(one, Artifact)])
-                yield [self._outcome(one) for one in found]
+                refused = self._record([one for one in found if isinstance(one, Artifact)])
+                for dataset_id, error in refused.items():
+                    self._note(dataset_id, error)
+                yield [
+                    BroughtFile(one.dataset_id, one.size_bytes or 0, error=refused.get(one.dataset_id))
+                    if isinstance(one, Artifact)
+                    else one
+                    for one in found
+                ]
 
-    def _outcome(self, found: Artifact | BroughtFile) -> BroughtFile:
-        if isinstance(found, BroughtFile):
-            return found
-        refused = self.errors.get(found.dataset_id)
-        error = ConflictError(refused) if refused else None
-        return BroughtFile(found.dataset_id, found.size_bytes or 0, error=error)
+    def _note(self, dataset_id: uuid.UUID, error: FederationError) -> None:
+        """A file did not come: it is tried again after a while."""
+        self._failed[dataset_id] = time.monotonic() + RETRY_S
+        self.errors[dataset_id] = str(error)
+
+    def _forget(self, dataset_id: uuid.UUID) -> None:
+        """A file has come, whatever was wrong before."""
+        self._failed.pop(dataset_id, None)
+        self.errors.pop(dataset_id, None)
 
     def _bring(self, file: WantedFile) -> Artifact | BroughtFile:
-        """One file, by one thread at a time: a file may be wanted by policy and asked for at once."""
-        with self._claims:
-            while file.dataset_id in self._claimed:
-                self._claims.wait()
-            self._claimed.add(file.dataset_id)
-        try:
+        """One file from the first site that has it right."""
+        with self._claim(file.dataset_id):
             return self._bring_claimed(file)
+
+    @contextmanager
+    def _claim(self, dataset_id: uuid.UUID) -> Iterator[None]:
+        """One thread at a time writes a file: it may be wanted by policy, asked for and sent here at once."""
+        with self._claims:
+            while dataset_id in self._claimed:
+                self._claims.wait()
+            self._claimed.add(dataset_id)
+        try:
+            yield
         finally:
             with self._claims:
-                self._claimed.discard(file.dataset_id)
+                self._claimed.discard(dataset_id)
                 self._claims.notify_all()
 
     def _bring_claimed(self, file: WantedFile) -> Artifact | BroughtFile:
-        """One file from the first site that has it right."""
         problem: FederationError | None = None
         url = file.policy.datastore_url
         store = self._datastore if url is None else self._stores[url]
@@ -234,8 +256,7 @@ class FilePuller:
                 problem = error
                 continue
             killpoint("files.after_rename")
-            self._failed.pop(file.dataset_id, None)
-            self.errors.pop(file.dataset_id, None)
+            self._forget(file.dataset_id)
             return Artifact(
                 file.dataset_id,
                 file.target_path if store is self._datastore else store.resolve(file.target_path),
@@ -244,8 +265,7 @@ class FilePuller:
                 source.formatter,
             )
         assert problem is not None
-        self._failed[file.dataset_id] = time.monotonic() + RETRY_S
-        self.errors[file.dataset_id] = str(problem)
+        self._note(file.dataset_id, problem)
         return BroughtFile(file.dataset_id, error=problem)
 
     def _retrying(self, attempt: Callable[[], Stored]) -> Stored:
@@ -283,20 +303,19 @@ class FilePuller:
                 hint=f"add a [[peer]] for {source.site}",
             )
 
-    def _record(self, done: list[Artifact]) -> None:
+    def _record(self, done: Sequence[Artifact]) -> dict[uuid.UUID, ConflictError]:
+        """Record files; those whose content is not what is recorded elsewhere are refused, each by itself."""
         if not done:
-            return
+            return {}
         killpoint("files.before_record")
         try:
             with self._registry.transaction(self._registry.site) as tx:
                 record(tx, done)
         except ConflictError as error:
-            if len(done) == 1:
-                self.errors[done[0].dataset_id] = str(error)
-                self._failed[done[0].dataset_id] = time.monotonic() + RETRY_S
-                return
-            for artifact in done:
-                self._record([artifact])
+            if len(done) > 1:
+                return {key: one for artifact in done for key, one in self._record([artifact]).items()}
+            return {done[0].dataset_id: error}
+        return {}
 
 
 def _told(chunks: Iterator[bytes]) -> Iterator[bytes]:

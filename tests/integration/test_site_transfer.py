@@ -209,3 +209,16 @@ def test_a_source_that_is_away_is_named(sites: Path) -> None:
         (found,) = base.bring([identity(0)])
         assert isinstance(found.error, UnavailableError)
         assert "summit" in found.error.message
+
+
+def test_a_file_that_could_not_be_pulled_may_be_sent(sites: Path) -> None:
+    with served(find_site("summit", sites)) as summit:
+        config = write_site(sites, "base", FilePolicy(("*",)), summit=summit.address)
+        Registry.create(config).close()
+        assert main(["replica", "run", "base", "--once", "--sites", str(sites)]) == 0
+    with served(config) as base:
+        (found,) = base.bring([identity(0)])
+        assert isinstance(found.error, UnavailableError)
+        sent = base.store(FileSlice(identity(0), 0, "", iter([content(0)])), None)
+        assert (sent.error, sent.size_bytes) == (None, len(content(0)))
+        assert here(base) == {0}
