@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from federation.model.catalog import FederationCatalog
 
-__all__ = ["RULES", "plan"]
+__all__ = ["OPTIONAL_RULES", "RULES", "plan"]
 
 #: in order; a new rule is a function in a file of its own and one line here
 RULES: tuple[Callable[[Draft], None], ...] = (
@@ -52,6 +52,9 @@ RULES: tuple[Callable[[Draft], None], ...] = (
     finish_local,
 )
 
+#: rules that only save work: without any of them a statement gives the same rows
+OPTIONAL_RULES: tuple[Callable[[Draft], None], ...] = (inline_ctes, find_first)
+
 
 def plan(sql: str, catalog: FederationCatalog, options: PlanOptions | None = None) -> Plan:
     """Plan one statement over the federation.
@@ -60,8 +63,10 @@ def plan(sql: str, catalog: FederationCatalog, options: PlanOptions | None = Non
     it needs is at a site that does not answer and no replica is fresh enough.
     """
     draft = Draft(sql, catalog, options or PlanOptions())
+    switched_off = {rule for rule in OPTIONAL_RULES if rule.__name__ in draft.options.rules_off}
     for rule in RULES:
-        rule(draft)
+        if rule not in switched_off:
+            rule(draft)
     return Plan(
         sql=sql,
         fragments=tuple(draft.fragments),

@@ -29,11 +29,13 @@ class PlanOptions:
 
     ``max_staleness_s`` admits replicas that were equal to their owner at most so long ago. ``partial`` accepts an
     answer without the sites that don't answer. ``chain`` names schemas to search before the home site's own.
+    ``rules_off`` names optional rules of the planner to leave out; the rows are the same without them.
     """
 
     max_staleness_s: float = 0.0
     partial: bool = False
     chain: tuple[str, ...] = ()
+    rules_off: frozenset[str] = frozenset()
 
 
 @attrs.frozen
