@@ -16,6 +16,7 @@ from federation.changelog.replica_source import add_former_epoch, set_filter
 from federation.errors import CorruptionError, UnavailableError
 from federation.killpoints import killpoint
 from federation.registry.bulk import delete_columns, insert_columns
+from federation.registry.filling import Filling
 from federation.registry.registry import DECLARING
 from federation.replication.apply import locked_state
 from federation.replication.digests import key_columns
@@ -82,15 +83,14 @@ def apply_whole(
     with registry.database.write(held.physical) as connection:
         _lock(connection, target)
         killpoint("copy.before_rows")
-        made = ReplicaTables(registry, held, connection)
+        made, filling = ReplicaTables(registry, held, connection), Filling(connection)
         try:
             for body in bodies:
                 for change in merged_changes([body], apart=DECLARING):
                     table = made.table_of(change)
                     made.declare_from(change)
-                    insert_columns(
-                        connection, made.physical(table.name), table, change.columns, change.values
-                    )
+                    filling.insert(made.physical(table.name), table, change.columns, change.values)
+            filling.finish()
         except sa.exc.IntegrityError as error:
             raise CorruptionError(
                 f"the copy of {held.schema} holds rows twice, or the replica was not empty",
