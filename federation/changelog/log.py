@@ -1,8 +1,8 @@
 """The change log of one schema: written with the rows, numbered in commit order, read by publishers.
 
-On SQLite the one writer numbers its entry itself. On PostgreSQL writers leave entries without a number, and the
-sequencer numbers those that have become visible. Only numbered entries are ever read, and numbering them makes them
-durable.
+A writer numbers its entry itself: one writes to a schema at a time, so that numbers are in the order of commits. On
+PostgreSQL, where others may be numbering entries at that moment, it leaves that to the sequencer then, which numbers
+those that have become visible. Only numbered entries are ever read, and numbering them makes them durable.
 """
 
 from __future__ import annotations
@@ -122,16 +122,17 @@ def move_to(connection: sa.Connection, schema: str, previous: LogState, target: 
 
 
 def append(connection: sa.Connection, schema: str, changes: Sequence[Change], committed_tai_ns: int) -> None:
-    """Write the entry of a transaction, as its last act; on SQLite also number it."""
+    """Write the entry of a transaction, as its last act, and number it where nobody else is about to.
+
+    The caller is the only one that writes to the schema until its transaction has ended.
+    """
     body = encode_changes(changes)
     digest = digest_of(body)
     values = (committed_tai_ns, sum(change.row_count for change in changes), SCHEMA_VERSION, body, digest)
     names = "committed_tai_ns, row_count, schema_version, body, digest"
     raw: Any = connection.connection.dbapi_connection  # every commit pays for this: no statement is built
     if connection.dialect.name == "postgresql":
-        raw.execute(
-            f'INSERT INTO "{schema}".change_log ({names}) VALUES (%s, %s, %s, %b, %b)', values, prepare=True
-        )
+        _append_to_postgres(raw, schema, names, values, digest)
         return
     lsn, chain = raw.execute(f'SELECT lsn, chain FROM "{schema}".log_state').fetchone()
     lsn, chain = lsn + 1, chain_hash(chain, digest)
@@ -140,6 +141,23 @@ def append(connection: sa.Connection, schema: str, changes: Sequence[Change], co
         (*values, lsn, chain),
     )
     raw.execute(f'UPDATE "{schema}".log_state SET lsn = ?, chain = ?', (lsn, chain))
+
+
+def _append_to_postgres(raw: Any, schema: str, names: str, values: tuple[Any, ...], digest: bytes) -> None:
+    # whoever holds the state's row is numbering entries, and what has no number yet comes before this entry
+    found = raw.execute(
+        f'SELECT lsn, chain FROM "{schema}".log_state WHERE NOT EXISTS '
+        f'(SELECT 1 FROM "{schema}".change_log WHERE lsn IS NULL) FOR UPDATE SKIP LOCKED',
+        prepare=True,
+    ).fetchone()
+    insert = f'INSERT INTO "{schema}".change_log ({names}, lsn, chain) VALUES (%s, %s, %s, %b, %b, %s, %b)'
+    if found is None:
+        raw.execute(insert, (*values, None, None), prepare=True)
+        return
+    lsn, chain = found[0] + 1, chain_hash(bytes(found[1]), digest)
+    with raw.pipeline():
+        raw.execute(insert, (*values, lsn, chain), prepare=True)
+        raw.execute(f'UPDATE "{schema}".log_state SET lsn = %s, chain = %b', (lsn, chain), prepare=True)
 
 
 def entry_chain(connection: sa.Connection, schema: str, lsn: int) -> bytes | None:

@@ -1,7 +1,7 @@
-"""Numbers the entries of a log on PostgreSQL after they have become visible, in an order that is a causal one.
+"""Numbers the entries of a log on PostgreSQL that their writers have left without a number, once they are visible.
 
-A number taken before the commit would let a late commit slip in behind a reader. An entry is written as the last act
-of its transaction, so the order of ``entry_id`` among visible entries is a causal one.
+A number taken before the commit, where several commit at once, would let a late commit slip in behind a reader. An
+entry is written as the last act of its transaction, so the order of ``entry_id`` among visible entries is a causal one.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from federation.changelog.log import log_tables
 from federation.model.collection import Collection, CollectionType
 from federation.model.dataset import DatasetType
 from federation.model.dimension import DimensionUniverse, Field
@@ -35,10 +36,25 @@ def database_of(kind: str, directory: Path, url: str = "") -> Database:
     return SqliteDatabase(directory) if kind == "sqlite" else PostgresDatabase(url, label="test")
 
 
+@contextmanager
+def _numbered_elsewhere(registry: Registry) -> Iterator[None]:
+    """While this lasts, writers must leave their entries without a number."""
+    if registry.database.kind == "sqlite":
+        yield
+        return
+    with registry.database.write(registry.site) as connection:
+        connection.execute(sa.select(log_tables(registry.site).state).with_for_update())
+        yield
+
+
 def write(registry: Registry, first: int, count: int = 1) -> None:
-    """Transactions that touch every kind of table, each numbered by what it writes."""
+    """Transactions that touch every kind of table, each numbered by what it writes.
+
+    On PostgreSQL every second one commits while its log is being numbered by somebody else.
+    """
     for number in range(first, first + count):
-        with registry.transaction(registry.site) as tx:
+        beside = _numbered_elsewhere(registry) if number % 2 else nullcontext()
+        with beside, registry.transaction(registry.site) as tx:
             dimensions.insert_records(tx, "instrument", [{"name": "Cam"}])
             dimensions.insert_records(
                 tx, "physical_filter", [{"instrument": "Cam", "name": "r1", "band": "r"}]

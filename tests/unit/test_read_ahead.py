@@ -11,7 +11,8 @@ from federation.changelog import chain_hash, decode_changes, digest_of, encode_c
 from federation.errors import UnavailableError
 from federation.model.change import Change, LogEntry, Operation
 from federation.model.position import GENESIS
-from federation.replication.read_ahead import WAITING_MAX, ReadAhead
+from federation.replication import read_ahead
+from federation.replication.read_ahead import ReadAhead
 from federation.wire.messages import FollowBatch
 
 WAIT_S = 20.0
@@ -44,6 +45,7 @@ class _Stream:
         self._batches, self._error = iter(batches), error
         self.taken = 0
         self.was_cancelled = False
+        self.took_four = threading.Event()
         self.ended = threading.Event()
 
     def __iter__(self) -> Iterator[FollowBatch]:
@@ -51,6 +53,8 @@ class _Stream:
 
     def __next__(self) -> FollowBatch:
         self.taken += 1
+        if self.taken == 4:
+            self.took_four.set()
         batch = next(self._batches, None)
         if batch is not None:
             return batch
@@ -103,17 +107,26 @@ def test_a_damaged_body_is_left_to_who_verifies_it() -> None:
         assert ahead.changes_of(found.entries) is None
 
 
-def test_who_does_not_take_holds_up_the_stream() -> None:
-    stream = _Stream([_batch(n, n) for n in range(1, 21)])
-    with _ahead(stream) as ahead:
+def test_all_is_given_in_order() -> None:
+    with _ahead(_Stream([_batch(n, n) for n in range(1, 21)])) as ahead:
         seen = [lsn for batch in ahead for lsn in [entry.lsn for entry in batch.entries]]
         assert seen == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"), [("WAITING_ROWS_MAX", 4), ("WAITING_BYTES_MAX", 4 * len(LOG[0].body))]
+)
+def test_who_does_not_take_holds_up_the_stream(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(read_ahead, limit, value)
     stream = _Stream([_batch(n, n) for n in range(1, 21)])
     ahead = _ahead(stream)
+    assert stream.took_four.wait(WAIT_S)
     ahead.cancel()
     ahead._thread.join(WAIT_S)
     assert stream.was_cancelled
-    assert stream.taken <= WAITING_MAX + 1
+    assert stream.taken == 4
 
 
 def test_changes_are_those_that_decoding_gives() -> None:
