@@ -20,7 +20,14 @@ from federation.registry.activity_files import read_activities
 from federation.registry.metric_files import read_metrics
 from federation.registry.metrics import Metric
 from federation.registry.registry import Registry
-from federation.snapshot.lineage import EDGES_MAX, Lineage, LineageDataset, LineageWalk
+from federation.snapshot.lineage import (
+    EDGES_MAX,
+    Lineage,
+    LineageDataset,
+    lineage_of,
+    unknown_seeds,
+    unpacked,
+)
 from federation.snapshot.lookup import RowsByIds
 from federation.snapshot.source import FederatedSource
 
@@ -113,10 +120,9 @@ def upstream(
     of the types ``stop_at`` are reached and not passed. `NotFoundError` for a dataset that no site knows,
     `LimitError` beyond ``edges_max`` edges, `UnavailableError` when a site does not answer, unless ``partial``.
     """
-    return _walk(
-        session, LineageWalk(Direction.UPSTREAM, ids, depth=depth, stop_at=stop_at, edges_max=edges_max),
-        dataset_types, partial,
-    )  # fmt: skip
+    return _lineage(
+        session, Direction.UPSTREAM, ids, depth, dataset_types, stop_at, edges_max, partial=partial
+    )
 
 
 def downstream(
@@ -130,21 +136,29 @@ def downstream(
     partial: bool = False,
 ) -> Lineage:
     """What was made from datasets, over all sites; as `upstream`."""
-    return _walk(
-        session, LineageWalk(Direction.DOWNSTREAM, ids, depth=depth, stop_at=stop_at, edges_max=edges_max),
-        dataset_types, partial,
-    )  # fmt: skip
+    return _lineage(
+        session, Direction.DOWNSTREAM, ids, depth, dataset_types, stop_at, edges_max, partial=partial
+    )
 
 
-def _walk(session: Session, walk: LineageWalk, dataset_types: Collection[str], partial: bool) -> Lineage:
+def _lineage(
+    session: Session,
+    direction: Direction,
+    ids: Iterable[uuid.UUID],
+    depth: int | None,
+    dataset_types: Collection[str],
+    stop_at: Collection[str],
+    edges_max: int,
+    *,
+    partial: bool,
+) -> Lineage:
     source = _source(session, partial)
-    requests = walk.start()
-    while requests:
-        requests = walk.receive(source.lookup(requests))
-    unknown = walk.unknown_seeds()
+    reach = source.reach(direction, ids, depth=depth, stop_at=stop_at, edges_max=edges_max)
+    described = source.describe(unpacked(reach.ids))
+    unknown = unknown_seeds(reach, described)
     if unknown:
         raise _unknown(unknown)
-    return attrs.evolve(walk.lineage(dataset_types), missing=source.missing)
+    return attrs.evolve(lineage_of(reach, direction, described, dataset_types), missing=source.missing)
 
 
 def _source(session: Session, partial: bool = False) -> FederatedSource:

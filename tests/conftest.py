@@ -6,8 +6,8 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -92,9 +92,9 @@ def own_postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture
-def fresh_postgres_database(postgres_url: str) -> Iterator[str]:
-    """The URL of an empty database, which is dropped after the test."""
+@contextmanager
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database, which is dropped at the end."""
     name = sql.Identifier(database := f"test_{uuid.uuid4().hex}")
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
@@ -103,3 +103,17 @@ def fresh_postgres_database(postgres_url: str) -> Iterator[str]:
     finally:
         with psycopg.connect(postgres_url, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture
+def fresh_postgres_database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database, which is dropped after the test."""
+    with postgres_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_postgres_databases(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """Makes empty databases, which are dropped after the module's tests; gives their URLs."""
+    with ExitStack() as made:
+        yield lambda: made.enter_context(postgres_database(postgres_url))

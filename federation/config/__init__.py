@@ -14,6 +14,7 @@ from federation.config.settings import (
     RegistryKind,
 )
 from federation.config.site import SiteConfig
+from federation.config.stores import StoreOptions
 
 __all__ = [
     "Address",
@@ -26,6 +27,7 @@ __all__ = [
     "RegistryKind",
     "SecretUrl",
     "SiteConfig",
+    "StoreOptions",
     "find_site",
     "load_federation",
     "render_site",

@@ -11,7 +11,14 @@ from federation.config.following import FOLLOWING_KEYS, check_via, read_followin
 from federation.config.log_keeping import LOG_KEYS
 from federation.config.metrics import METRICS_KEYS
 from federation.config.secret import SecretUrl, redact
-from federation.config.settings import Address, FilePolicy, PeerConfig, QueryConfig, RegistryConfig
+from federation.config.settings import (
+    Address,
+    FilePolicy,
+    PeerConfig,
+    QueryConfig,
+    RegistryConfig,
+    size_bytes,
+)
 from federation.config.table import TomlTable, did_you_mean
 from federation.errors import ConfigError, UserError
 from federation.model.position import check_name
@@ -35,10 +42,22 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
         *("log", "tls", "auth", "limits", "metrics"),
     ),
     "registry": ("url", "url_env", "url_file", "universe"),
-    "datastore": ("url",),
+    "datastore": (
+        *("url", "endpoint", "region", "credentials_env", "credentials_file", "profile", "anonymous"),
+    ),
     "peer": ("name", "address", "follow", "may_follow", "token_key", *FOLLOWING_KEYS),
     "replicate_files": ("dataset_types", "collections", "from", "datastore", "priority", "rate_limit"),
-    "query": ("max_staleness_s", "row_count_max", "memory_limit", "timeout_s"),
+    "query": (
+        *(
+            "max_staleness_s",
+            "row_count_max",
+            "byte_count_max",
+            "memory_limit",
+            "spill_limit",
+            "spill_directory",
+        ),
+        *("timeout_s", "fragment_timeout_s", "fragment_cost_max"),
+    ),
     "log": LOG_KEYS,
     "metrics": METRICS_KEYS,
     "tls": ("ca", "certificate", "key"),
@@ -46,7 +65,6 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "limits": ("message_bytes_max", "calls_at_once", "calls_per_s", "calls_burst"),
 }
 
-_MEMORY = re.compile(r"\d+(?:\.\d+)? ?[KMGT]i?B\Z", re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kMG]?)B/s\Z", re.IGNORECASE)
 _PREFIXES: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -243,21 +261,37 @@ def read_query(top: TomlTable) -> QueryConfig:
     """``[query]``, with the defaults of `QueryConfig`."""
     table = top.table("query", KEYS["query"])
     default = QueryConfig()
-    memory_limit = table.text("memory_limit", default.memory_limit)
-    if not _MEMORY.match(memory_limit) or not memory_limit.strip("0. KMGTiBkmgtIb"):
-        raise table.error(
-            "memory_limit",
-            "is not a size",
-            hint='write a number and KB, MB, GB, TB, KiB, MiB, GiB or TiB: "2GB"',
-        )
-    timeout_s = table.number("timeout_s", default.timeout_s, minimum=0.0)
-    if timeout_s == 0.0:
-        raise table.error(
-            "timeout_s", "leaves no time", hint=f"the default is timeout_s = {default.timeout_s}"
-        )
+    has_directory = table.has("spill_directory")
     return QueryConfig(
         max_staleness_s=table.number("max_staleness_s", default.max_staleness_s, minimum=0.0),
         row_count_max=table.integer("row_count_max", default.row_count_max, minimum=1),
-        memory_limit=memory_limit,
-        timeout_s=timeout_s,
+        byte_count_max=table.integer("byte_count_max", default.byte_count_max, minimum=1),
+        memory_limit=_size(table, "memory_limit", default.memory_limit),
+        spill_limit=_size(table, "spill_limit", default.spill_limit),
+        spill_directory=read_path(table, "spill_directory") if has_directory else None,
+        timeout_s=_positive(table, "timeout_s", default.timeout_s, "leaves no time"),
+        fragment_timeout_s=_positive(
+            table, "fragment_timeout_s", default.fragment_timeout_s, "leaves no time"
+        ),
+        fragment_cost_max=_positive(
+            table, "fragment_cost_max", default.fragment_cost_max, "permits no fragment"
+        ),
     )
+
+
+def _size(table: TomlTable, key: str, default: str) -> str:
+    text = table.text(key, default)
+    try:
+        size_bytes(text)
+    except ValueError:
+        raise table.error(
+            key, "is not a size", hint=f'write a number and KB, MB, GB, TB, KiB, MiB, GiB or TiB: "{default}"'
+        ) from None
+    return text
+
+
+def _positive(table: TomlTable, key: str, default: float, problem: str) -> float:
+    value = table.number(key, default, minimum=0.0)
+    if value == 0.0:
+        raise table.error(key, problem, hint=f"the default is {key} = {default}")
+    return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from pathlib import Path
 from typing import Final, Literal
@@ -13,7 +14,15 @@ from federation.config.secret import SecretUrl
 from federation.errors import UserError
 from federation.model.log_filter import LogFilter
 
-__all__ = ["Address", "FilePolicy", "PeerConfig", "QueryConfig", "RegistryConfig", "RegistryKind"]
+__all__ = [
+    "Address",
+    "FilePolicy",
+    "PeerConfig",
+    "QueryConfig",
+    "RegistryConfig",
+    "RegistryKind",
+    "size_bytes",
+]
 
 RegistryKind = Literal["sqlite", "postgresql", "embedded-postgresql"]
 
@@ -109,15 +118,44 @@ class FilePolicy:
         return not self.collections or _matches(name, self.collections)
 
 
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])(i?)B\Z", re.IGNORECASE)
+
+
+def size_bytes(text: str) -> int:
+    """Bytes of a size such as ``2GB`` or ``512 MiB``; `ValueError` for what is none, or less than one.
+
+    >>> size_bytes("2GB"), size_bytes("1.5 kiB")
+    (2000000000, 1536)
+    """
+    match = _SIZE.match(text)
+    if match is None:
+        raise ValueError(text)
+    found = int(float(match[1]) * (1024 if match[3] else 1000) ** ("KMGT".index(match[2].upper()) + 1))
+    if found < 1:
+        raise ValueError(text)
+    return found
+
+
 def _matches(name: str, globs: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in globs)
 
 
 @attrs.frozen
 class QueryConfig:
-    """Defaults and limits of queries that are asked at this site or sent to it."""
+    """Defaults and limits of queries that are asked at this site, and of fragments that are sent to it.
+
+    Rows of an answer, and of one fragment; bytes of an answer that is held whole; memory of the local engine, and what
+    goes to files under ``spill_directory`` (None: where the system has its temporary files) beyond it. A site gives no
+    fragment more than ``fragment_timeout_s``, and none at all to one whose estimated cost is above
+    ``fragment_cost_max`` (see `federation.execution.cost`).
+    """
 
     max_staleness_s: float = 0.0
     row_count_max: int = 10_000_000
     memory_limit: str = "2GB"
     timeout_s: float = 300.0
+    byte_count_max: int = attrs.field(default=4_000_000_000, kw_only=True)
+    spill_limit: str = attrs.field(default="20GB", kw_only=True)
+    spill_directory: Path | None = attrs.field(default=None, kw_only=True)
+    fragment_timeout_s: float = attrs.field(default=3600.0, kw_only=True)
+    fragment_cost_max: float = attrs.field(default=math.inf, kw_only=True)

@@ -28,6 +28,7 @@ from federation.config.security import (
     read_token_file,
 )
 from federation.config.settings import Address, FilePolicy, PeerConfig, QueryConfig, RegistryConfig
+from federation.config.stores import StoreOptions, read_store_options
 from federation.config.table import TomlTable
 from federation.errors import ConfigError
 
@@ -53,6 +54,7 @@ class SiteConfig:
     insecure: bool = False
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
+    datastore_options: StoreOptions = StoreOptions()
 
     @classmethod
     def load(cls, path: Path) -> SiteConfig:
@@ -94,6 +96,7 @@ class SiteConfig:
             insecure=read_insecure(top),
             log=read_log(top),
             metrics=read_metrics(top),
+            datastore_options=read_store_options(top),
         )
 
     @property

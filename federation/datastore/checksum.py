@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["CHUNK_BYTES", "Digester", "of_chunks", "of_file", "parse", "verify"]
+__all__ = ["CHUNK_BYTES", "Digester", "digest_file", "of_chunks", "of_file", "parse", "verify"]
 
 #: large enough to keep system calls rare, small enough that eight workers stay below 10 MB
 CHUNK_BYTES = 1 << 20
@@ -45,7 +45,7 @@ class Digester:
         if self.expected and self.expected[0] != "sha256":
             self._other = hashlib.new(self.expected[0], usedforsecurity=False)
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: bytes | memoryview) -> None:
         """Take in the next bytes."""
         self.size_bytes += len(chunk)
         self._sha256.update(chunk)
@@ -90,10 +90,14 @@ def of_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> tuple[
 
 def verify(path: Path, checksum: str, size_bytes: int | None = None) -> None:
     """Read a local file and raise `CorruptionError` unless it has this checksum (and size)."""
-    digester = Digester(checksum)
+    digest_file(path, Digester(checksum)).check(str(path), size_bytes)
+
+
+def digest_file(path: Path, digester: Digester) -> Digester:
+    """The digester, after all bytes of a local file went through it."""
     for chunk in _chunks(path, None):
         digester.update(chunk)
-    digester.check(str(path), size_bytes)
+    return digester
 
 
 def _chunks(path: Path, on_bytes: Callable[[int], None] | None) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -32,12 +33,17 @@ _WRONG_PATH = {
 }
 _CLIENT_LIBRARIES = (
     ("aiohttp", ("ClientError",)),
+    ("obstore.exceptions", ("BaseError",)),
     ("botocore.exceptions", ("BotoCoreError", "ClientError", "HTTPClientError")),
     ("google.auth.exceptions", ("GoogleAuthError",)),
     ("azure.core.exceptions", ("AzureError",)),
     ("paramiko.ssh_exception", ("SSHException",)),
     ("requests.exceptions", ("RequestException",)),
+    ("http.client", ("HTTPException",)),
 )
+_STATUS = re.compile(r"status code: (\d{3} [A-Za-z -]+)")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_FULL_CODES = ("QuotaExceeded", "InsufficientStorage", "EntityTooLarge", "XMinioStorageFull")
 
 
 def store_errors() -> tuple[type[Exception], ...]:
@@ -87,12 +93,46 @@ def as_federation_error(error: Exception, doing: str, place: str) -> FederationE
         return UserError(
             f"cannot {doing} {place}: {reason}", hint="check owner and mode, or the credentials of the store"
         )
+    if type(error).__module__.startswith("obstore"):
+        return _of_object_store(error, doing, place)
     reason = os.strerror(number) if number else f"{type(error).__name__}: {error}".splitlines()[0]
     if number in _WRONG_PATH or isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError)):
         return UserError(f"cannot {doing} {place}: {reason}", hint="choose another path")
     return UnavailableError(
         f"cannot {doing} {place}: {reason}", hint="check that the store is reachable, then try again"
     )
+
+
+def _of_object_store(error: Exception, doing: str, place: str) -> FederationError:
+    """The same for the errors of obstore, which tell most in their text."""
+    text = str(error)
+    status, code = _STATUS.search(text), _CODE.search(text)
+    # the answer's status and code; without an answer what the connection came to, not the request's URL
+    reason = " ".join(found[1] for found in (status, code) if found) or _first_reason(text)
+    if type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
+        return UserError(
+            f"cannot {doing} {place}: permission denied ({reason})",
+            hint="check the credentials of the store ([datastore] in the site file, or AWS_... variables)",
+        )
+    if (status and status[1].startswith("507")) or (code and code[1] in _FULL_CODES):
+        return LimitError(
+            f"cannot {doing} {place}: no space left ({reason})",
+            hint="free some space or choose another target",
+        )
+    if code and code[1] == "NoSuchBucket":
+        return NotFoundError(f"cannot {doing} {place}: no such bucket", hint="create it or correct the URL")
+    passes = status is None or status[1][0] == "5" or status[1][:3] in ("408", "429")
+    if not passes or type(error).__name__ in ("InvalidPathError", "NotSupportedError"):
+        return UserError(f"cannot {doing} {place}: {reason}", hint="correct the URL or the store's options")
+    return UnavailableError(
+        f"cannot {doing} {place}: {reason}", hint="check that the store is reachable, then try again"
+    )
+
+
+def _first_reason(text: str) -> str:
+    line = text.splitlines()[0]
+    found = re.search(r"(?:HTTP error: |Error performing \w+ \S+ in \S+ - )(.*)", line)
+    return (found[1] if found else line)[:200]
 
 
 def _no_space(number: int | None, doing: str, place: str) -> LimitError:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JournalRow", "TransferJournal"]
 
-_FORMAT = 1
+_FORMAT = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS file (
@@ -31,20 +31,20 @@ CREATE TABLE IF NOT EXISTS file (
     state TEXT NOT NULL CHECK (state IN ('planned', 'published')),
     size_bytes INTEGER,
     checksum TEXT,
-    modified_ns INTEGER
+    version TEXT
 ) WITHOUT ROWID;
 """
 
 
 @attrs.frozen
 class JournalRow:
-    """A file of the transfer; size, checksum and time of change are those of the published file."""
+    """A file of the transfer; size, checksum and version (`FileInfo`) are those of the published file."""
 
     key: str
     target_path: str
     size_bytes: int
     checksum: str
-    modified_ns: int | None
+    version: str | None
 
 
 class TransferJournal:
@@ -122,7 +122,7 @@ class TransferJournal:
     def published(self) -> Iterator[JournalRow]:
         """Files that some run published, in order of key."""
         rows = self._connection.execute(
-            "SELECT key, target_path, size_bytes, checksum, modified_ns FROM file "
+            "SELECT key, target_path, size_bytes, checksum, version FROM file "
             "WHERE state = 'published' ORDER BY key"
         )
         return (JournalRow(*row) for row in rows)
@@ -132,17 +132,17 @@ class TransferJournal:
         self._write(
             "INSERT INTO file (key, target_path, state) VALUES (?, ?, 'planned') "
             "ON CONFLICT (key) DO UPDATE SET target_path = excluded.target_path, state = 'planned', "
-            "size_bytes = NULL, checksum = NULL, modified_ns = NULL",
+            "size_bytes = NULL, checksum = NULL, version = NULL",
             files,
         )
 
     def publish(self, rows: Iterable[JournalRow]) -> None:
         """Mark files that are durable under their final names, in one transaction."""
         self._write(
-            "INSERT INTO file (key, target_path, state, size_bytes, checksum, modified_ns) "
+            "INSERT INTO file (key, target_path, state, size_bytes, checksum, version) "
             "VALUES (?, ?, 'published', ?, ?, ?) ON CONFLICT (key) DO UPDATE SET state = 'published', "
             "target_path = excluded.target_path, size_bytes = excluded.size_bytes, "
-            "checksum = excluded.checksum, modified_ns = excluded.modified_ns",
+            "checksum = excluded.checksum, version = excluded.version",
             (attrs.astuple(row) for row in rows),
         )
 

@@ -3,49 +3,50 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING
 
 import attrs
 
 from federation.datastore.checksum import Digester
-from federation.datastore.durable import fsync_directory, partial_file, temporary_name
-from federation.datastore.io_errors import as_federation_error, free_bytes, store_errors
-from federation.datastore.location import (
-    check_contained,
-    check_relative,
-    file_system,
-    local_path,
-    without_credentials,
-)
-from federation.datastore.source import UrlSource
+from federation.datastore.durable import temporary_name
+from federation.datastore.io_errors import as_federation_error, store_errors
+from federation.datastore.location import check_relative, without_credentials
+from federation.datastore.opening import open_backend
+from federation.datastore.source import UrlSource, named_chunks
 from federation.errors import FederationError, NotFoundError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["Datastore", "Stored"]
+    from federation.config.stores import StoreOptions
+    from federation.datastore.backend import Backend, FileInfo
+
+__all__ = ["Datastore", "StoreSource", "Stored"]
 
 
 @attrs.frozen
 class Stored:
-    """What a store keeps of a file; ``checksum`` is ``sha256:hex``."""
+    """What a store keeps of a file; ``checksum`` is ``sha256:hex``, ``version`` that of `FileInfo`."""
 
     size_bytes: int
     checksum: str
+    version: str | None = attrs.field(default=None, eq=False)
 
 
 class Datastore:
-    """Files below the root ``url``: a local path or any URL that fsspec knows.
+    """Files below the root ``url``: a local path, ``s3://bucket/prefix``, or any URL that fsspec knows.
 
-    Paths are relative to the root, with ``/``. All methods raise `UserError` for a path that would leave the root and
-    `UnavailableError` when a remote store does not answer. Instances may be shared by threads.
+    ``options`` say how an object store is reached. Paths are relative to the root, with ``/``. All methods raise
+    `UserError` for a path that would leave the root and `UnavailableError` when a remote store does not answer.
+    Instances may be shared by threads.
     """
 
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
-        self._system, self._root = file_system(url, options)
-        self.local_root: Path | None = local_path(self._system, self._root)
-        self.url: str = without_credentials(self._system.unstrip_protocol(self._root)).rstrip("/")
+    def __init__(self, url: str, options: StoreOptions | None = None) -> None:
+        self.backend: Backend = open_backend(url, options)
+        self.local_root: Path | None = self.backend.local_root
+        self.url: str = self.backend.url
 
     def __repr__(self) -> str:
         return f"Datastore({self.url!r})"
@@ -68,55 +69,11 @@ class Datastore:
         """
         check_relative(relative_path, self.url)
         digester = Digester(checksum)
-        if self.local_root is None:
-            self._put_remote(source, relative_path, digester, size_bytes, owner)
-        else:
-            target = check_contained(self.local_root, self.local_root / relative_path, follow=False)
-            with partial_file(target, owner=owner) as file:
-                for chunk in source:
-                    file.write(chunk)
-                    digester.update(chunk)
-                digester.check(self._shown(relative_path), size_bytes)
-                file.publish()
-        return Stored(digester.size_bytes, digester.checksum)
-
-    def _put_remote(
-        self,
-        source: Iterable[bytes],
-        relative_path: str,
-        digester: Digester,
-        size_bytes: int | None,
-        owner: str,
-    ) -> None:
-        # closing an fsspec file publishes it, even on the way out of an exception: hence the temporary name here too
-        shown, target = self._shown(relative_path), self._path(relative_path)
-        temporary = self._path(self.temporary_path(relative_path, owner))
         try:
-            self._system.makedirs(target.rpartition("/")[0], exist_ok=True)
-            file = self._system.open(temporary, "wb")
+            version = self.backend.put(relative_path, source, digester, size_bytes, owner)
         except store_errors() as error:
-            raise as_federation_error(error, "write", shown) from error
-        published = False
-        try:
-            for chunk in source:
-                try:
-                    file.write(chunk)
-                except store_errors() as error:
-                    raise as_federation_error(error, "write", shown) from error
-                digester.update(chunk)
-            digester.check(shown, size_bytes)
-            try:
-                file.close()
-                self._system.mv(temporary, target)
-                published = True
-            except store_errors() as error:
-                raise as_federation_error(error, "write", shown) from error
-        finally:
-            if not published:
-                with suppress(*store_errors()):
-                    file.close()
-                with suppress(*store_errors()):
-                    self._system.rm_file(temporary)
+            raise as_federation_error(error, "write", self._shown(relative_path)) from error
+        return Stored(digester.size_bytes, digester.checksum, version)
 
     def put_file(
         self,
@@ -134,50 +91,55 @@ class Datastore:
         """The file at a relative path, or at an absolute URL below the root, for reading."""
         relative = self.relative(path)
         try:
-            if self.local_root is not None:
-                return check_contained(self.local_root, self.local_root / relative, follow=True).open("rb")
-            return cast("IO[bytes]", self._system.open(self._path(relative), "rb"))
+            return self.backend.open(relative)
         except store_errors() as error:
             raise as_federation_error(error, "read", self._shown(relative)) from error
+
+    def source(self, path: str) -> StoreSource:
+        """The file at a relative path, or at an absolute URL below the root, to be read from its start."""
+        return StoreSource(self, self.relative(path))
+
+    def info(self, path: str) -> FileInfo | None:
+        """What is known of a file without reading it; None when there is none."""
+        relative = self.relative(path)
+        try:
+            return self.backend.info(relative)
+        except store_errors() as error:
+            raise as_federation_error(error, "read", self._shown(relative)) from error
+
+    def survey(self, paths: Collection[str]) -> Mapping[str, FileInfo] | None:
+        """`info` of those of the relative paths that are there; None where asking one by one is not slower."""
+        try:
+            return self.backend.survey(paths)
+        except store_errors() as error:
+            raise as_federation_error(error, "list", self.url) from error
+
+    def walk(self, prefix: str = "") -> Iterator[tuple[str, FileInfo]]:
+        """(relative path, what is known) of every file below the root or a directory, hidden ones too, unordered."""
+        below = f"{check_relative(prefix.rstrip('/'), self.url)}/" if prefix else ""
+        try:
+            yield from self.backend.walk(below)
+        except store_errors() as error:
+            raise as_federation_error(error, "list", f"{self.url}/{below}".rstrip("/")) from error
 
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
-        return self._size(self.relative(path)) is not None
+        return self.info(path) is not None
 
     def size(self, path: str) -> int:
         """Size of a file in bytes; `NotFoundError` when there is none."""
-        relative = self.relative(path)
-        found = self._size(relative)
+        found = self.info(path)
         if found is None:
             raise NotFoundError(
-                f"no file {self._shown(relative)}", hint="check the path; was the file removed?"
+                f"no file {self._shown(self.relative(path))}", hint="check the path; was the file removed?"
             )
-        return found
-
-    def _size(self, relative: str) -> int | None:
-        try:
-            if self.local_root is not None:
-                path = check_contained(self.local_root, self.local_root / relative, follow=True)
-                return path.stat().st_size if path.is_file() else None
-            # listings may be cached; what another process wrote must be seen
-            self._system.invalidate_cache(self._path(relative).rpartition("/")[0])
-            info = self._system.info(self._path(relative))
-            return int(info["size"]) if info["type"] == "file" else None
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except store_errors() as error:
-            raise as_federation_error(error, "read", self._shown(relative)) from error
+        return found.size_bytes
 
     def remove(self, path: str) -> None:
         """Delete a file, durably; `NotFoundError` when there is none."""
         relative = self.relative(path)
         try:
-            if self.local_root is not None:
-                target = check_contained(self.local_root, self.local_root / relative, follow=False)
-                target.unlink()
-                fsync_directory(target.parent)
-            else:
-                self._system.rm_file(self._path(relative))
+            self.backend.remove(relative)
         except store_errors() as error:
             raise as_federation_error(error, "remove", self._shown(relative)) from error
 
@@ -220,7 +182,7 @@ class Datastore:
     def sweep(self, relative_path: str, owner: str) -> bool:
         """Remove what a killed `put_stream` of this ``owner`` left of ``relative_path``; whether there was any."""
         temporary = self.temporary_path(relative_path, owner)
-        if self._size(temporary) is None:
+        if self.info(temporary) is None:
             return False
         with suppress(NotFoundError):
             self.remove(temporary)
@@ -228,32 +190,36 @@ class Datastore:
 
     def free_bytes(self) -> int | None:
         """Bytes that may still be written, or None where that is not known (remote stores)."""
-        return None if self.local_root is None else free_bytes(self.local_root)
-
-    def modified_ns(self, relative_path: str) -> int | None:
-        """When a local file was last changed, as its file system says; None for remote stores and missing files."""
-        if self.local_root is None:
-            return None
-        try:
-            return (self.local_root / check_relative(relative_path, self.url)).stat().st_mtime_ns
-        except OSError:
-            return None
+        return self.backend.free_bytes()
 
     def check_readable(self) -> None:
         """Raise the error that explains why the root cannot be used, if it cannot."""
         try:
-            if not self._system.exists(self._root):
-                raise NotFoundError(
-                    f"datastore {self.url} does not exist", hint="create it or correct the URL"
-                )
-            self._system.ls(self._root, detail=False)
+            self.backend.check_readable()
         except FederationError:
             raise
         except store_errors() as error:
             raise as_federation_error(error, "read", self.url) from error
 
-    def _path(self, relative: str) -> str:
-        return f"{self._root.rstrip('/')}/{relative}"
-
     def _shown(self, relative: str) -> str:
         return f"{self.url}/{relative}"
+
+
+class StoreSource:
+    """One file of a datastore, as a `Source` of transfers."""
+
+    def __init__(self, store: Datastore, path: str) -> None:
+        self._store, self.path = store, path
+        #: where the file is on this computer, else None
+        self.local_path: str | None = None if store.local_root is None else f"{store.local_root}/{path}"
+
+    def __repr__(self) -> str:
+        return f"StoreSource({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        return f"{self._store.url}/{self.path}"
+
+    def open(self) -> AbstractContextManager[Iterator[bytes]]:
+        """The bytes in chunks; errors as `Source.open` says."""
+        return named_chunks(self._store.backend.read(self.path), self.name)

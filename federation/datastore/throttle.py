@@ -36,8 +36,14 @@ class Throttle:
             return
         for chunk in chunks:
             yield chunk
-            with self._lock:
-                now = self._clock()
-                self._free_at = max(self._free_at, now) + len(chunk) / self._rate
-                pause_s = self._free_at - now
-            self._wait(pause_s)
+            self.passed(len(chunk))
+
+    def passed(self, size_bytes: int) -> None:
+        """Wait for as long as these bytes, which have passed, are worth."""
+        if self._rate is None:
+            return
+        with self._lock:
+            now = self._clock()
+            self._free_at = max(self._free_at, now) + size_bytes / self._rate
+            pause_s = self._free_at - now
+        self._wait(pause_s)

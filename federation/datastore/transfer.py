@@ -7,13 +7,21 @@ the others go on, and the report names each that failed and why.
 from __future__ import annotations
 
 import enum
+import os
 import queue
+import threading
 from typing import TYPE_CHECKING
 
 import attrs
 
+from federation.datastore.copying import CopyMode, CopySettings
 from federation.datastore.journal import JournalRow
-from federation.datastore.worker import Failed, Progress, Published, WorkerPool
+from federation.datastore.landing import Landing
+from federation.datastore.outcomes import Failed, Progress, Published
+from federation.datastore.pace import Climb, Slots
+from federation.datastore.presence import Presence
+from federation.datastore.throttle import Throttle
+from federation.datastore.worker import WorkerPool
 from federation.errors import FederationError, LimitError, UserError
 
 if TYPE_CHECKING:
@@ -37,6 +45,11 @@ __all__ = [
 _SPACE_FACTOR = 1.05
 #: files that a kill makes a later run verify again at most
 _JOURNAL_BATCH = 256
+#: files that one thread makes durable together
+_BATCH_FILES_MAX = 128
+_LOCAL_MAX = 8
+_REMOTE_START = 8
+_REMOTE_MAX = 16
 
 
 @attrs.frozen
@@ -126,27 +139,67 @@ def transfer(
     target: Datastore,
     *,
     journal: TransferJournal,
-    workers: int = 8,
+    workers: int | None = None,
     progress: Callable[[TransferEvent], None] | None = None,
     attempts: int = 4,
     backoff_s: float = 0.5,
+    mode: CopyMode = CopyMode.STREAM,
+    rate_bytes_s: float | None = None,
 ) -> TransferReport:
     """Bring every item to ``target``; files that are there already, by journal or by checksum, are skipped.
 
-    ``progress`` is called in the calling thread. An `UnavailableError` is tried ``attempts`` times per source, after
-    ``backoff_s`` and twice as long each time; corrupt or missing bytes lead to the next source at once.
+    ``progress`` is called in the calling thread. ``workers`` files are copied at a time; None means as many as disk
+    and servers gain from, up to 16. ``rate_bytes_s`` bounds them all together. An `UnavailableError` is tried
+    ``attempts`` times per source, after ``backoff_s`` and twice as long each time; corrupt or missing bytes lead to the
+    next source at once. ``mode`` is for files that are on this computer at both ends.
 
     Raises `LimitError` before anything is written when a local target lacks the space, and `UserError` for two items
     with one key or target. When the target's disk fills on the way, the rest fails without being tried. An
     interrupt stops within a second or so, and the next call with this journal goes on from there.
     """
-    run = _Run(items, target, journal, progress or (lambda _event: None))
+    threads, slots = _threads(items, target, workers)
+    batch_files = _batch_files(len(items), threads) if target.local_root is not None else 1
+    landing = None
+    if target.local_root is not None:
+        landing = Landing(target.local_root, journal.id, together=batch_files > 1)
+    run = _Run(items, target, journal, landing, progress or (lambda _event: None))
     run.sweep()
     todo = run.skip_journaled()
-    run.check_space(todo)
+    if mode is not CopyMode.LINK:
+        run.check_space(todo)
     journal.plan((item.key, item.target_path) for item in todo)
-    run.work(todo, WorkerPool(target, journal.id, min(workers, len(todo)), attempts, backoff_s))
+    stopping = threading.Event()
+    pool = WorkerPool(
+        target,
+        landing,
+        run.presence,
+        CopySettings(mode, attempts, backoff_s, Throttle(rate_bytes_s, wait=stopping.wait)),
+        slots,
+        workers=min(threads, len(todo)),
+        batch_files=batch_files,
+        owner=journal.id,
+        stopping=stopping,
+    )
+    run.work(todo, pool)
     return run.report()
+
+
+def _threads(items: Sequence[TransferItem], target: Datastore, workers: int | None) -> tuple[int, Slots]:
+    """How many threads there are at most, and what says how many of them copy."""
+    if workers is not None:
+        return workers, Slots(None, fixed=workers)
+    if target.local_root is not None and all(
+        getattr(source, "local_path", None) is not None for item in items for source in item.sources
+    ):
+        # each copies as fast as a processor can; a few more where disks answer slowly
+        processors = os.cpu_count() or 1
+        return _LOCAL_MAX, Slots(Climb(min(processors, _LOCAL_MAX), _LOCAL_MAX, step=1))
+    return _REMOTE_MAX, Slots(Climb(_REMOTE_START, _REMOTE_MAX, step=4))
+
+
+def _batch_files(count: int, threads: int) -> int:
+    """How many local files a thread publishes together: one where there are few, so that each is there at once."""
+    return max(1, min(_BATCH_FILES_MAX, count // (threads * 8)))
 
 
 class _Run:
@@ -157,6 +210,7 @@ class _Run:
         items: Sequence[TransferItem],
         target: Datastore,
         journal: TransferJournal,
+        landing: Landing | None,
         progress: Callable[[TransferEvent], None],
     ) -> None:
         self.items = items
@@ -177,6 +231,7 @@ class _Run:
                 )
             seen_keys.add(item.key)
             seen_paths.add(target.relative(item.target_path))
+        self.presence = Presence(target, landing, items)
 
     def sweep(self) -> None:
         """Remove temporaries that an earlier run with this journal left."""
@@ -202,9 +257,15 @@ class _Run:
             and item.size_bytes in (None, row.size_bytes)
             # a checksum by another algorithm can't be compared with the journal's
             and (expected is None or expected == row.checksum)
-            and self.target.exists(item.target_path)
-            and self.target.size(item.target_path) == row.size_bytes
-            and self.target.modified_ns(item.target_path) == row.modified_ns
+            and self._is_at_version(row)
+        )
+
+    def _is_at_version(self, row: JournalRow) -> bool:
+        found = self.presence.info(row.target_path)
+        return (
+            found is not None
+            and found.size_bytes == row.size_bytes
+            and (row.version is None or found.version == row.version)
         )
 
     def check_space(self, todo: list[TransferItem]) -> None:
@@ -212,13 +273,11 @@ class _Run:
         free = self.target.free_bytes()
         if free is None:
             return
-        needed = sum(
-            item.size_bytes or 0
-            for item in todo
-            if not (
-                self.target.exists(item.target_path) and self.target.size(item.target_path) == item.size_bytes
-            )
-        )
+        needed = 0
+        for item in todo:
+            there = self.presence.info(item.target_path) if item.size_bytes else None
+            if there is None or there.size_bytes != item.size_bytes:
+                needed += item.size_bytes or 0
         if needed * _SPACE_FACTOR > free:
             raise LimitError(
                 f"{self.target.url} has {free} bytes free, {len(todo)} files need {round(needed * _SPACE_FACTOR)}",
@@ -237,41 +296,44 @@ class _Run:
                 except queue.Empty:
                     self._record()  # nothing to do: a good moment to commit
                     outcome = pool.outcomes.get()
-                left -= self._settle(outcome, paths[outcome.key])
-                if isinstance(outcome, Failed) and outcome.is_fatal:
+                if isinstance(outcome, Progress):
+                    kind = TransferEventKind.RETRY if outcome.detail else TransferEventKind.PROGRESS
+                    self.progress(TransferEvent(kind, outcome.key, outcome.size_bytes, outcome.detail))
+                    continue
+                left -= len(outcome.items)
+                for ended in outcome.items:
+                    self._settle(ended, paths[ended.key])
+                fatal = next((one for one in outcome.items if isinstance(one, Failed) and one.is_fatal), None)
+                if fatal is not None:
                     for item in pool.withdraw():
-                        self._settle(Failed(item.key, outcome.error), item.target_path)
+                        self._settle(Failed(item.key, fatal.error), item.target_path)
                         left -= 1
         finally:
-            pool.stop()
+            for published in pool.stop():
+                self._unrecorded.append(_row(published, paths[published.key]))
             self._record()
 
-    def _settle(self, outcome: Progress | Published | Failed, path: str) -> int:
-        """Take in what a worker says; 1 if it was the item's end, else 0."""
+    def _settle(self, outcome: Published | Failed, path: str) -> None:
+        """Take in what became of an item."""
         key = outcome.key
-        if isinstance(outcome, Progress):
-            kind = TransferEventKind.RETRY if outcome.detail else TransferEventKind.PROGRESS
-            self.progress(TransferEvent(kind, key, outcome.size_bytes, outcome.detail))
-            return 0
         if isinstance(outcome, Failed):
             self.failed[key] = TransferFailure(key, path, outcome.error)
             self.progress(
                 TransferEvent(TransferEventKind.FAILED, key, -outcome.size_bytes, str(outcome.error))
             )
-            return 1
+            return
         stored = outcome.stored
         file = Transferred(key, path, stored.size_bytes, stored.checksum)
-        self._unrecorded.append(
-            JournalRow(key, path, stored.size_bytes, stored.checksum, self.target.modified_ns(path))
-        )
+        self._unrecorded.append(_row(outcome, path))
         if len(self._unrecorded) >= _JOURNAL_BATCH:
             self._record()
         if outcome.was_there:
             self._skip(file)
-        else:
-            self.done[key] = file
-            self.progress(TransferEvent(TransferEventKind.DONE, key, file.size_bytes))
-        return 1
+            return
+        self.done[key] = file
+        if outcome.untold_bytes:
+            self.progress(TransferEvent(TransferEventKind.PROGRESS, key, outcome.untold_bytes))
+        self.progress(TransferEvent(TransferEventKind.DONE, key, file.size_bytes))
 
     def _skip(self, file: Transferred) -> None:
         self.skipped[file.key] = file
@@ -289,3 +351,8 @@ class _Run:
             tuple(self.skipped[key] for key in keys if key in self.skipped),
             tuple(self.failed[key] for key in keys if key in self.failed),
         )
+
+
+def _row(published: Published, path: str) -> JournalRow:
+    stored = published.stored
+    return JournalRow(published.key, path, stored.size_bytes, stored.checksum, published.version)

@@ -40,7 +40,9 @@ def take_constants(tree: exp.Expr) -> Mapping[int, str | int]:
     for number, select in enumerate(tree.selects):
         shown = select.unalias()
         if isinstance(shown, exp.Literal) and shown.is_int and select.alias_or_name not in named:
-            found[number] = int(shown.name)
+            # SQLite's text of a truth value is a number
+            is_bool = select.type is not None and select.type.this is exp.DataType.Type.BOOLEAN
+            found[number] = bool(int(shown.name)) if is_bool else int(shown.name)
         elif isinstance(shown, exp.Column) and select.alias_or_name not in named:
             value = fixed.get((shown.table, shown.name))
             if value is not None:

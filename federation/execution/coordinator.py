@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import threading
 import time
 import uuid
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import attrs
 import pyarrow as pa
 
 from federation.config.settings import QueryConfig
 from federation.errors import NotFoundError, UnavailableError
-from federation.execution.direct import direct_rows, direct_schema, is_direct
+from federation.execution.direct import direct_rows, direct_schema, is_direct, wanted
 from federation.execution.gathering import (
     Call,
     FragmentRows,
@@ -21,20 +21,26 @@ from federation.execution.gathering import (
     collect,
     in_time,
     positions_of,
+    room_for,
     tables_of,
 )
 from federation.execution.local_engine import LocalEngine
 from federation.execution.local_site import LocalSite
+from federation.execution.open_rows import OpenRows
 from federation.execution.plan_cache import PlanCache
 from federation.execution.result import Result, Stream
-from federation.model.catalog import FederationCatalog
+from federation.execution.result_limit import ResultLimit
+from federation.execution.site_catalogs import SiteCatalogs
+from federation.execution.speculation import SiteFailedError, Speculation
+from federation.execution.stages import run_fragments
+from federation.execution.stopping import Stop
 from federation.planner import PlanOptions
 from federation.request_context import RequestPool, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from federation.model.catalog import SiteCatalog
+    from federation.model.catalog import FederationCatalog
     from federation.planner import Fragment, Plan
     from federation.wire.messages import Column
 
@@ -42,18 +48,6 @@ __all__ = ["Coordinator", "QueryableSite"]
 
 #: calls to sites at one time, for one coordinator
 _WORKERS = 16
-#: rows in one batch of an answer that is complete already
-_BATCH_ROWS = 10_000
-
-
-class _SiteFailedError(UnavailableError):
-    """A site that did not answer a fragment."""
-
-    code = "unavailable"
-
-    def __init__(self, site: str, cause: UnavailableError) -> None:
-        super().__init__(cause.message, hint=cause.hint)
-        self.site, self.request_id = site, cause.request_id
 
 
 class Coordinator:
@@ -74,11 +68,12 @@ class Coordinator:
         self.clients = dict(clients)
         self.config = config
         self.user = user
-        self._engine = LocalEngine(config.memory_limit)
+        self._engine = LocalEngine(config.memory_limit, config.spill_limit, config.spill_directory)
         self._pool = RequestPool(_WORKERS, thread_name_prefix="federation-query")
-        self._known: dict[str, SiteCatalog] = {}
+        self._catalogs = SiteCatalogs(home, self.clients, user)
         self._plans = PlanCache()
-        self._lock = threading.Lock()
+        self._speculation = Speculation(self._catalogs, self._plans, self._stop)
+        self._stops: weakref.WeakSet[Stop] = weakref.WeakSet()
 
     def __enter__(self) -> Coordinator:
         return self
@@ -87,36 +82,16 @@ class Coordinator:
         self.close()
 
     def close(self) -> None:
-        """End the threads; the clients are the caller's."""
+        """Stop the queries that run, and end the threads; the clients are the caller's."""
+        for stop in list(self._stops):
+            stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._catalogs.close()
         self._engine.close()
 
     def catalog(self, unreachable: Mapping[str, str] | None = None) -> FederationCatalog:
         """What all sites hold, home first; those that don't answer with the reason. ``unreachable`` are not asked."""
-        down = dict(unreachable or {})
-        order = sorted((site for site in self.clients if site not in down), key=lambda s: s != self.home)
-        futures = {site: self._pool.submit(self._ask, site) for site in order}
-        sites = []
-        for site, future in futures.items():
-            try:
-                sites.append(future.result())
-            except UnavailableError as error:
-                down[site] = error.message
-        return FederationCatalog.permitted(self.home, tuple(sites), down)
-
-    def _ask(self, site: str) -> SiteCatalog:
-        with self._lock:
-            known = self._known.get(site)
-        # the version is that of the rows; how old a replica is must always be asked
-        owned = known is not None and all(held.schema.site == site for held in known.schemas)
-        fresh = self.clients[site].get_catalog(known.version if known and owned else "", self.user)
-        if fresh is None:
-            if known is None:
-                raise UnavailableError(f"site {site} sent no catalog", hint="bring both sites to one version")
-            return known
-        with self._lock:
-            self._known[site] = fresh
-        return fresh
+        return self._catalogs.fresh(unreachable)
 
     def explain(
         self,
@@ -138,29 +113,42 @@ class Coordinator:
         partial: bool = False,
         chain: Iterable[str] = (),
         timeout_s: float | None = None,
+        row_count_max: int | None = None,
+        byte_count_max: int | None = None,
+        on_limit: str = "error",
     ) -> Result:
         """Plan a statement, run its fragments at their sites at once, and finish locally.
 
         A site that fails while it is asked is planned around once: by replicas that are fresh enough, or, for a
-        partial answer, without it. Raises `QueryError`, `UnavailableError` or `LimitError`.
+        partial answer, without it. An answer of more rows or bytes than the given ones, or else the configuration's,
+        is an error, or with ``on_limit`` ``"truncate"`` cut and marked so. Raises `QueryError`, `UnavailableError` or
+        `LimitError`.
         """
+        limit = ResultLimit.asked(
+            row_count_max, byte_count_max, on_limit, self.config.row_count_max, self.config.byte_count_max
+        )
         start = time.monotonic()
         deadline = start + (self.config.timeout_s if timeout_s is None else timeout_s)
         options = self._options(max_staleness_s, partial, tuple(chain))
-        call = Call(self.user, uuid.uuid4().hex, self.config.row_count_max, deadline)
-        made = self._plans.plan(sql, self.catalog(), options)
-        made, answers = self._answers(made, sql, options, call)
+        call = self._call(deadline)
+        made, answers = self._speculation.run(
+            sql,
+            options,
+            lambda plan, stop: self._run(plan.fragments, wanted(self._roomy(call), plan, limit), stop),
+            ahead=self._has_round_trips,
+        )
         local_start = time.monotonic()
         if is_direct(made):
             (answer,) = answers
-            table = pa.Table.from_batches(direct_rows(made, answer.table.to_batches()), direct_schema(made))
+            table = limit.table(direct_rows(made, answer.table.to_batches()), direct_schema(made))
         else:
+            tables = tables_of(made, answers)
             table = self._engine.run(
-                tables_of(made, answers), made.local_sql, made.columns, call.remaining(), made.pair_tables
+                tables, made.local_sql, made.columns, call.remaining(), made.pair_tables, limit
             )
         end = time.monotonic()
         stats = tuple(answer.stats for answer in answers)
-        return Result(table, made, positions_of(answers), stats, end - start, end - local_start)
+        return Result(table, made, positions_of(answers), stats, end - start, end - local_start, limit.reason)
 
     @contextmanager
     def stream(
@@ -180,35 +168,21 @@ class Coordinator:
         """
         seconds = self.config.timeout_s if timeout_s is None else timeout_s
         options = self._options(max_staleness_s, partial, tuple(chain))
-        made = self._plans.plan(sql, self.catalog(), options)
-        call = Call(self.user, uuid.uuid4().hex, self.config.row_count_max, time.monotonic() + seconds)
-        if is_direct(made):
-            fragment = made.fragments[0]
-            try:
-                rows = self._client(fragment.site).execute(
-                    fragment.sql,
-                    fragment.columns,
-                    user=call.user,
-                    query_id=call.query_id,
-                    row_count_max=call.row_count_max,
-                    timeout_s=call.remaining(),
-                )
-                entered = rows.__enter__()
-            except UnavailableError as error:
-                made = self._plans.plan(sql, self.catalog({fragment.site: error.message}), options)
-            else:
-                try:
-                    batches = direct_rows(made, in_time(entered, call))
-                    yield Stream(direct_schema(made), made, rows.positions, batches)
-                finally:
-                    rows.__exit__(None, None, None)
-                return
-        made, answers = self._answers(made, sql, options, call)
-        positions = positions_of(answers)
-        if is_direct(made):
-            batches = direct_rows(made, iter(answers[0].table.to_batches(max_chunksize=_BATCH_ROWS)))
-            yield Stream(direct_schema(made), made, positions, batches)
+        call = self._call(time.monotonic() + seconds)
+        made, found = self._speculation.run(
+            sql,
+            options,
+            lambda plan, stop: self._begin(plan, self._roomy(call), stop),
+            lambda begun: begun.close() if isinstance(begun, OpenRows) else None,
+            ahead=self._has_round_trips,
+        )
+        if isinstance(found, OpenRows):
+            with found:
+                batches = direct_rows(made, in_time(found.batches, call))
+                yield Stream(direct_schema(made), made, found.positions, batches)
             return
+        answers = found
+        positions = positions_of(answers)
         tables = tables_of(made, answers)
         answers.clear()  # the engine holds their rows from now on
         with self._engine.stream(
@@ -222,14 +196,26 @@ class Coordinator:
         site: str,
         sql: str,
         columns: Sequence[Column],
-        keys: Mapping[str, pa.Array] | None = None,
+        keys: Mapping[str, pa.Table] | None = None,
         *,
         timeout_s: float | None = None,
     ) -> pa.Table:
-        """All rows of one fragment of the caller's own at one site."""
+        """All rows of one fragment of the caller's own at one site, which reads ``keys`` as ``param.NAME``."""
         deadline = time.monotonic() + (self.config.timeout_s if timeout_s is None else timeout_s)
-        call = Call(self.user, uuid.uuid4().hex, self.config.row_count_max, deadline)
-        return collect(self._client(site), site, site, sql, columns, keys, call, threading.Event()).table
+        return collect(
+            self._client(site), site, site, sql, columns, keys, self._call(deadline), self._stop()
+        ).table
+
+    def _call(self, deadline: float) -> Call:
+        return Call(
+            self.user, uuid.uuid4().hex, self.config.row_count_max, deadline, room=room_for(self.config)
+        )
+
+    def _stop(self) -> Stop:
+        """What stops the work that begins now; also the end of the coordinator does."""
+        stop = Stop()
+        self._stops.add(stop)
+        return stop
 
     def _client(self, site: str) -> QueryableSite:
         if site not in self.clients:
@@ -240,44 +226,25 @@ class Coordinator:
         staleness_s = self.config.max_staleness_s if max_staleness_s is None else max_staleness_s
         return PlanOptions(staleness_s, partial, tuple(chain))
 
-    def _answers(
-        self, made: Plan, sql: str, options: PlanOptions, call: Call
-    ) -> tuple[Plan, list[FragmentRows]]:
-        """The rows of a plan's fragments; where a site fails, of another plan without it, which is then the plan."""
+    @property
+    def _has_round_trips(self) -> bool:
+        """Whether a site is asked over the wire, so that it is worth while to begin before it has answered."""
+        return not all(isinstance(client, LocalSite) for client in self.clients.values())
+
+    def _roomy(self, call: Call) -> Call:
+        """The call with room for the rows of one more attempt."""
+        return attrs.evolve(call, room=room_for(self.config))
+
+    def _begin(self, made: Plan, call: Call, stop: Stop) -> OpenRows | list[FragmentRows]:
+        """The one fragment that is the answer, open; or the rows of all fragments."""
+        if not is_direct(made):
+            return self._run(made.fragments, call, stop)
+        fragment = made.fragments[0]
         try:
-            return made, self._run(made.fragments, call)
-        except _SiteFailedError as error:
-            made = self._plans.plan(sql, self.catalog({error.site: error.message}), options)
-            return made, self._run(made.fragments, call)
+            return OpenRows.of(self._client(fragment.site), fragment, call, stop)
+        except UnavailableError as error:
+            raise SiteFailedError(fragment.site, error) from error
 
-    def _run(self, fragments: Sequence[Fragment], call: Call) -> list[FragmentRows]:
-        """Rows of every fragment, read at once where that is quicker; the first failure stops the others."""
-        stop = threading.Event()
-
-        def run(fragment: Fragment) -> FragmentRows:
-            try:
-                return collect(
-                    self._client(fragment.site),
-                    fragment.site,
-                    fragment.id,
-                    fragment.sql,
-                    fragment.columns,
-                    None,
-                    call,
-                    stop,
-                )
-            except UnavailableError as error:
-                raise _SiteFailedError(fragment.site, error) from error
-
-        clients = [self._client(fragment.site) for fragment in fragments]
-        if all(isinstance(client, LocalSite) and client.answers_in_turn for client in clients):
-            return [run(fragment) for fragment in fragments]
-        futures = [self._pool.submit(run, fragment) for fragment in fragments]
-        done, rest = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
-        failed = [future for future in done if future.exception() is not None]
-        if failed:
-            stop.set()
-            for future in rest:
-                future.cancel()
-            concurrent.futures.wait(rest)
-        return [future.result() for future in (*failed, *futures)]
+    def _run(self, fragments: Sequence[Fragment], call: Call, stop: Stop) -> list[FragmentRows]:
+        """Rows of every fragment, in their order; the first failure stops the others."""
+        return run_fragments(fragments, self._client, self._pool, call, stop)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from federation.execution.find_first import first_rows
 from federation.model.sql_text import quoted
 from federation.wire.arrow import arrow_schema
@@ -13,14 +15,22 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from federation.execution.gathering import Call
+    from federation.execution.result_limit import ResultLimit
     from federation.planner import Plan
 
-__all__ = ["direct_rows", "direct_schema", "is_direct"]
+__all__ = ["direct_rows", "direct_schema", "is_direct", "wanted"]
 
 
 def is_direct(made: Plan) -> bool:
     """Whether the rows of the plan's one fragment are the answer, or the first ones of each key are."""
     return made.find_first is not None or _passes_through(made)
+
+
+def wanted(call: Call, made: Plan, limit: ResultLimit | None) -> Call:
+    """The call for the fragments of a plan: they may end early where their rows are an answer that is cut anyway."""
+    rows = None if limit is None or not _passes_through(made) else limit.rows_wanted
+    return attrs.evolve(call, rows_wanted=rows)
 
 
 def direct_rows(made: Plan, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

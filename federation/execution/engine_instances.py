@@ -16,6 +16,7 @@ from federation.model.sql_text import text_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["EngineInstances"]
 
@@ -25,6 +26,16 @@ _SETTINGS = (
     "SET GLOBAL default_null_order = 'postgres'",
     "SET GLOBAL arrow_lossless_conversion = true",
     "SET GLOBAL TimeZone = 'UTC'",
+)
+#: statements read what was loaded and nothing else: no file, network or extension, no variable of this process, and
+#: no setting; what is spilled goes on, as its directory is known before
+_LOCKED = (
+    "SET python_enable_replacements = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET allow_community_extensions = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
 )
 #: so many bytes are worked on by the calling thread alone: handing them to others costs more than it saves
 _SMALL_BYTES = 32 << 20
@@ -41,14 +52,19 @@ class _Instance:
 
 
 class EngineInstances:
-    """Connections to instances of one ``memory_limit``; thread-safe. More than that is spilled to a file.
+    """Connections to instances of one ``memory_limit``; thread-safe.
 
+    What does not fit is spilled to files of at most ``spill_limit`` in all, in a directory of its own under
+    ``spill_directory`` (None: where the system has its temporary files).
     Temporary tables are a connection's own. One instance works in the calling thread, the other one in all
     processors'; each is opened at its first use, and left to the parent where a process forks.
     """
 
-    def __init__(self, memory_limit: str) -> None:
-        self._memory_limit = memory_limit
+    def __init__(
+        self, memory_limit: str, spill_limit: str = "20GB", spill_directory: Path | None = None
+    ) -> None:
+        self._memory_limit, self._spill_limit = memory_limit, spill_limit
+        self._spill_directory = spill_directory
         self._open: dict[tuple[int, bool], _Instance] = {}
         self._lock = threading.Lock()
 
@@ -87,11 +103,20 @@ class EngineInstances:
             raise UserError(
                 f"memory_limit {self._memory_limit!r} is not a size", hint='write "2GB" or "512MB" in [query]'
             ) from error
-        spill = tempfile.TemporaryDirectory(prefix="federation-query-", ignore_cleanup_errors=True)
+        try:
+            spill = tempfile.TemporaryDirectory(
+                prefix="federation-query-", dir=self._spill_directory, ignore_cleanup_errors=True
+            )
+        except OSError as error:
+            connection.close()
+            raise UserError(
+                f"spill_directory {self._spill_directory} can't be used: {error.strerror}",
+                hint="make it, or give [query] another one",
+            ) from error
         connection.execute(f"SET temp_directory = {text_literal(spill.name)}")
-        # statements read what was loaded and nothing else of this machine
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+        connection.execute(f"SET max_temp_directory_size = {text_literal(self._spill_limit)}")
+        for setting in _LOCKED:
+            connection.execute(setting)
         return _Instance(connection, spill)
 
     def close(self) -> None:

@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import time
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import attrs
 import pyarrow as pa
 
-from federation.errors import LimitError, UnavailableError
+from federation.config.settings import QueryConfig, size_bytes
+from federation.errors import FederationError, LimitError, UnavailableError, UserError
+from federation.execution.arriving import ArrivedRows, Room
 from federation.execution.result import FragmentStats
 from federation.model.logical import LogicalType
 from federation.wire.arrow import arrow_schema, rows_to_batch
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
+    from federation.execution.stopping import Stop
     from federation.model.catalog import SiteCatalog
     from federation.model.position import Position
     from federation.planner import LiteralTable, Plan
     from federation.wire.messages import Column, RowStream, SiteStatus
+    from federation.wire.walks import WalkAnswer, WalkCall
 
-__all__ = ["Call", "FragmentRows", "QueryableSite", "collect", "in_time", "positions_of", "tables_of"]
+__all__ = [
+    "Call",
+    "FragmentRows",
+    "QueryableSite",
+    "all_results",
+    "collect",
+    "in_time",
+    "late_as_limit",
+    "positions_of",
+    "room_for",
+    "tables_of",
+]
+
+T = TypeVar("T")
+
+#: part of the local engine's memory that rows may have before it gets them
+_ARRIVING_SHARE = 0.5
+#: a call's own clock may end it so much before ours
+_CLOCKS_DIFFER_S = 0.1
 
 
 class QueryableSite(Protocol):
@@ -34,13 +58,15 @@ class QueryableSite(Protocol):
         self,
         sql: str,
         columns: Sequence[Column],
-        keys: Mapping[str, pa.Array] | None = None,
+        keys: Mapping[str, pa.Table] | None = None,
         *,
         user: str = "",
         query_id: str = "",
         row_count_max: int = 0,
         timeout_s: float | None = None,
     ) -> RowStream: ...
+
+    def walk(self, call: WalkCall) -> WalkAnswer: ...
 
     def status(self) -> SiteStatus: ...
 
@@ -56,14 +82,26 @@ class FragmentRows:
     stats: FragmentStats
 
 
+def room_for(config: QueryConfig) -> Room:
+    """Where the rows of one query's fragments are kept until the local engine has them."""
+    memory = int(size_bytes(config.memory_limit) * _ARRIVING_SHARE)
+    return Room(memory, size_bytes(config.spill_limit), config.spill_directory)
+
+
 @attrs.frozen
 class Call:
-    """What all fragments of one query share; ``deadline`` is of the monotonic clock."""
+    """What all fragments of one query share; ``deadline`` is of the monotonic clock.
+
+    ``rows_wanted`` is set where a fragment's rows are the answer: after so many, and one to tell that there are more,
+    it need not go on. ``room`` is where rows are kept as they come.
+    """
 
     user: str
     query_id: str
     row_count_max: int
     deadline: float
+    rows_wanted: int | None = None
+    room: Room = attrs.field(factory=lambda: room_for(QueryConfig()), eq=False)
 
     def remaining(self) -> float:
         """Seconds that are left; `LimitError` when there are none."""
@@ -79,11 +117,11 @@ def collect(
     id_: str,
     sql: str,
     columns: Sequence[Column],
-    keys: Mapping[str, pa.Array] | None,
+    keys: Mapping[str, pa.Table] | None,
     call: Call,
-    stop: threading.Event,
+    stop: Stop,
 ) -> FragmentRows:
-    """Run one fragment and hold its rows; ends early, with `UnavailableError`, once ``stop`` is set."""
+    """Run one fragment and hold its rows; once ``stop`` is set the site is told, and `UserError` raised."""
     start = time.monotonic()
     rows = client.execute(
         sql,
@@ -94,17 +132,73 @@ def collect(
         row_count_max=call.row_count_max,
         timeout_s=call.remaining(),
     )
-    batches = []
-    with rows:
-        for batch in rows:
-            batches.append(batch)
-            call.remaining()
-            if stop.is_set():
-                raise UnavailableError("another fragment of the query failed", hint="ask again")
-        table = pa.Table.from_batches(batches, schema=rows.schema)
-        seconds = time.monotonic() - start
-        stats = FragmentStats(id_, site, table.num_rows, rows.byte_count, seconds)
-        return FragmentRows(table, rows.positions, stats)
+    arrived = ArrivedRows(rows.schema, call.room)
+    try:
+        with _stopped(stop), late_as_limit(call), stop.ending(rows.cancel), rows:
+            for batch in rows:
+                arrived.add(batch)
+                call.remaining()
+                if stop.is_set() or (call.rows_wanted is not None and arrived.row_count > call.rows_wanted):
+                    break
+            table = arrived.table()
+    finally:
+        arrived.close()
+    seconds = time.monotonic() - start
+    stats = FragmentStats(id_, site, table.num_rows, rows.byte_count, seconds)
+    return FragmentRows(table, rows.positions, stats)
+
+
+@contextmanager
+def _stopped(stop: Stop) -> Iterator[None]:
+    """What comes of a fragment that is stopped is one error, whatever it was about to say."""
+    try:
+        yield
+    except FederationError as error:
+        if not stop.is_set():
+            raise
+        raise _stopped_error() from error
+    if stop.is_set():
+        raise _stopped_error()
+
+
+def _stopped_error() -> UserError:
+    return UserError("the query was stopped: its session was closed, or a part of it failed", hint="ask again")
+
+
+@contextmanager
+def late_as_limit(call: Call) -> Iterator[None]:
+    """A site that has not answered when the caller's time is over is not one that is down."""
+    try:
+        yield
+    except UnavailableError as error:
+        if call.deadline - time.monotonic() > _CLOCKS_DIFFER_S:
+            raise
+        raise LimitError(
+            f"the query took too long: {error.message}", hint="narrow it, or allow more time with --timeout"
+        ) from error
+
+
+def all_results(futures: Sequence[Future[T]], stop: Stop) -> list[T]:
+    """What the futures give, in their order; the first failure, or an interruption here, stops the others.
+
+    Raises that failure, once nothing of the others goes on any more.
+    """
+    try:
+        done, rest = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+    except BaseException:
+        stop.set()
+        for future in futures:
+            future.cancel()
+        raise
+    failed = [future for future in done if future.exception() is not None]
+    if failed:
+        stop.set()
+        for future in rest:
+            future.cancel()
+        concurrent.futures.wait(rest)
+    for future in failed:
+        future.result()
+    return [future.result() for future in futures]
 
 
 def positions_of(answers: Sequence[FragmentRows]) -> tuple[Position, ...]:
@@ -120,7 +214,12 @@ def tables_of(made: Plan, answers: Sequence[FragmentRows]) -> dict[str, pa.Table
 
 def in_time(rows: Iterable[pa.RecordBatch], call: Call) -> Iterator[pa.RecordBatch]:
     """The batches as long as there is time."""
-    for batch in rows:
+    batches = iter(rows)
+    while True:
+        with late_as_limit(call):
+            batch = next(batches, None)
+        if batch is None:
+            return
         call.remaining()
         yield batch
 

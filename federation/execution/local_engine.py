@@ -18,21 +18,27 @@ from federation.model.sql_text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from federation.errors import FederationError
+    from federation.execution.result_limit import ResultLimit
     from federation.planner.plan import OutputColumn, PairTable
 
 __all__ = ["LocalEngine"]
 
 #: rows of one batch of a stream
 _BATCH_ROWS = 10_000
+#: rows of one batch of an answer that is wanted whole: with fewer it takes longer
+_TABLE_ROWS = 100_000
 
 
 class LocalEngine:
     """Runs local statements, each in a connection of its own; thread-safe."""
 
-    def __init__(self, memory_limit: str = "2GB") -> None:
-        self._instances = EngineInstances(memory_limit)
+    def __init__(
+        self, memory_limit: str = "2GB", spill_limit: str = "20GB", spill_directory: Path | None = None
+    ) -> None:
+        self._instances = EngineInstances(memory_limit, spill_limit, spill_directory)
 
     def close(self) -> None:
         """End the engine, once no statement is running; it starts again when it is used."""
@@ -45,18 +51,22 @@ class LocalEngine:
         columns: Sequence[OutputColumn],
         timeout_s: float | None = None,
         pairs: Sequence[PairTable] = (),
+        limit: ResultLimit | None = None,
     ) -> pa.Table:
         """Load ``tables`` under their names, find ``pairs``, run ``sql``, and give its columns the planned types.
 
-        Takes the tables out of the dict as they are loaded, so that their memory is free. Raises `QueryError` for a
-        value that a function can't take, `LimitError` when memory or time run out.
+        The rows come a batch at a time, so that no more of them than ``limit`` allows are ever held. Takes the tables
+        out of the dict as they are loaded, so that their memory is free. Raises `QueryError` for a value that a
+        function can't take, `LimitError` when memory or time run out.
         """
         failures: list[FederationError] = []
         with (
             _engine_errors(sql, failures),
             self._prepared(tables, sql, timeout_s, pairs, failures) as connection,
         ):
-            return typed(connection.sql(sql).to_arrow_table(), columns)
+            reader = connection.sql(sql).to_arrow_reader(_TABLE_ROWS)
+            batches = iter(reader) if limit is None else limit.kept(reader)
+            return typed(pa.Table.from_batches(list(batches), schema=reader.schema), columns)
 
     @contextmanager
     def stream(
@@ -152,6 +162,11 @@ def _interrupted_after(connection: Any, timeout_s: float | None) -> Iterator[Non
 def _engine_errors(sql: str, failures: Sequence[FederationError]) -> Iterator[None]:
     try:
         yield
+    except RuntimeError as error:
+        # what DuckDB makes of Ctrl-C; its own errors are of other classes
+        if "Query interrupted" in str(error) and not isinstance(error, duckdb.Error):
+            raise KeyboardInterrupt from error
+        raise
     except (duckdb.Error, OSError, pa.ArrowException) as error:
         raise _translated(error, sql, failures) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -9,6 +10,7 @@ import attrs
 from federation.execution.site import SiteExecutor
 from federation.registry.access import Access
 from federation.registry.catalog import CatalogSource
+from federation.registry.provenance_walk import ProvenanceWalker
 from federation.wire.arrow import column_pairs
 from federation.wire.messages import ExecuteCall, SchemaStatus, SiteStatus
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from federation.model.catalog import SiteCatalog
     from federation.registry.registry import Registry
     from federation.wire.messages import Column
+    from federation.wire.walks import WalkAnswer, WalkCall
 
 __all__ = ["LocalRows", "LocalSite"]
 
@@ -28,9 +31,10 @@ __all__ = ["LocalRows", "LocalSite"]
 class LocalRows:
     """Rows of one fragment, read as they are asked for."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, cancel: Callable[[], None]) -> None:
         self.positions, self.schema, self._batches = answer
         self.byte_count = 0
+        self.cancel = cancel
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +67,7 @@ class LocalSite:
         self._catalog = catalog or CatalogSource(registry).catalog
         self._access = Access(registry)
         self._executor = SiteExecutor(registry, row_count_max, self._access)
+        self._walker = ProvenanceWalker(registry, self._access)
         self._software_version = software_version
 
     def get_catalog(self, known_version: str = "", user: str = "") -> SiteCatalog:  # noqa: ARG002
@@ -73,7 +78,7 @@ class LocalSite:
         self,
         sql: str,
         columns: Sequence[Column],
-        keys: Mapping[str, pa.Array] | None = None,
+        keys: Mapping[str, pa.Table] | None = None,
         *,
         user: str = "",
         query_id: str = "",
@@ -82,8 +87,15 @@ class LocalSite:
     ) -> LocalRows:
         """Run one fragment; use the result as a context and iterate over its batches."""
         pairs = column_pairs(columns, sql)
-        call = ExecuteCall(sql, pairs, keys or {}, user, query_id, row_count_max, timeout_s)
-        return LocalRows(self._executor.execute(call))
+        is_over = threading.Event()
+        call = ExecuteCall(
+            sql, pairs, keys or {}, user, query_id, row_count_max, timeout_s, lambda: not is_over.is_set()
+        )
+        return LocalRows(self._executor.execute(call), is_over.set)
+
+    def walk(self, call: WalkCall) -> WalkAnswer:
+        """What is upstream or downstream of datasets, as far as it is known here."""
+        return self._walker.walk(call)
 
     def status(self) -> SiteStatus:
         """The site by its own account."""

@@ -6,9 +6,8 @@ fragments may hold, and what the database gets is written anew over its physical
 
 from __future__ import annotations
 
-import re
 import uuid
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import attrs
 from sqlglot import ErrorLevel, exp
@@ -16,6 +15,15 @@ from sqlglot.errors import UnsupportedError
 
 from federation.errors import NotFoundError, QueryError
 from federation.execution.constants import take_constants
+from federation.execution.key_tables import (
+    PARAM,
+    Dialect,
+    KeyColumns,
+    is_key_name,
+    key_source,
+    lower_key_conditions,
+    with_placeholders,
+)
 from federation.execution.sequence import in_sequence
 from federation.model.logical import ColumnDef, LogicalType
 from federation.model.timespan import parse_tai
@@ -36,22 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dialect", "Lowered", "LoweredPart", "PhysicalTable", "lower"]
 
-Dialect = Literal["sqlite", "postgresql"]
-
-#: schema of the tables that hold shipped keys; each has one column, ``value``
-PARAM = "param"
-
-_KEY_NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}\Z")
-_ARRAY_TYPES: dict[LogicalType, str] = {
-    LogicalType.INT64: "bigint",
-    LogicalType.FLOAT64: "double precision",
-    LogicalType.BOOL: "boolean",
-    LogicalType.STRING: "text",
-    LogicalType.BYTES: "bytea",
-    LogicalType.UUID: "uuid",
-    LogicalType.TIMESTAMP: "bigint",
-}
-
 
 @attrs.frozen
 class PhysicalTable:
@@ -66,9 +58,9 @@ class PhysicalTable:
 class LoweredPart:
     """One statement for the site's database.
 
-    For PostgreSQL it has psycopg's named parameters, one array for each key, and every other percent sign doubled;
-    for SQLite the caller fills ``temp."param_<name>"`` with a column ``value``. ``constants`` are the values, by
-    position, of columns that ``sql`` leaves out because its condition fixes them.
+    For PostgreSQL it has psycopg's named parameters, one array for each column of keys, called ``key.column``, and
+    every other percent sign doubled; for SQLite the caller fills ``temp."param_<key>"``, which has these columns.
+    ``constants`` are the values, by position, of columns that ``sql`` leaves out because its condition fixes them.
     """
 
     sql: str
@@ -94,7 +86,7 @@ def lower(
     sql: str,
     dialect: Dialect,
     tables: Mapping[tuple[str, str], PhysicalTable],
-    key_tables: Mapping[str, LogicalType],
+    key_tables: Mapping[str, KeyColumns],
     *,
     for_reading: bool = False,
 ) -> Lowered:
@@ -103,8 +95,9 @@ def lower(
     ``for_reading`` makes some of its columns ``constants``, and a statement in the order of listed values several
     parts; without, it is one statement with all columns.
 
-    ``tables`` maps (``"site/schema"``, logical name) to what the site holds and the caller may read. Raises
-    `QueryError` for anything that a fragment may not hold and `NotFoundError` for a table that is not in ``tables``.
+    ``tables`` maps (``"site/schema"``, logical name) to what the site holds and the caller may read, ``key_tables``
+    the name of each table of keys to its columns. Raises `QueryError` for anything that a fragment may not hold and
+    `NotFoundError` for a table that is not in ``tables``.
     """
     tree: exp.Expr = parse_query(sql)
     sources = _resolve(tree, tables, key_tables)
@@ -123,16 +116,24 @@ def lower(
         )
     columns = tuple(tree.named_selects)
     keys = tuple(dict.fromkeys(source.key for source in sources.values() if source.key))
+
+    def key_of(name: str) -> tuple[str, KeyColumns] | None:
+        source = sources.get(name)
+        return (source.key, key_tables[source.key]) if source is not None and source.key else None
+
+    lower_key_conditions(tree, key_of, dialect)
     for table in list(tree.find_all(exp.Table)):
         if table.name in sources:
             table.replace(_physical(table, sources[table.name], dialect))
     tree = _wrap_operands(tree)
     for node in list(tree.walk()):
+        if dialect == "postgresql" and isinstance(node, exp.Sum):
+            _lower_sum(node)
         tree = _lower_literal(node, dialect, tree)
     parts = []
     for part in in_sequence(tree) if for_reading else (tree,):
         constants = take_constants(part) if for_reading else {}
-        parts.append(LoweredPart(_write(part, dialect, keys), constants))
+        parts.append(LoweredPart(_write(part, dialect), constants))
     return Lowered(tuple(parts), keys, columns)
 
 
@@ -143,11 +144,10 @@ class _Source:
     columns: tuple[ColumnDef, ...]
     physical: PhysicalTable | None = None
     key: str = ""
-    key_type: LogicalType = LogicalType.INT64
 
 
 def _resolve(
-    tree: exp.Expr, tables: Mapping[tuple[str, str], PhysicalTable], key_tables: Mapping[str, LogicalType]
+    tree: exp.Expr, tables: Mapping[tuple[str, str], PhysicalTable], key_tables: Mapping[str, KeyColumns]
 ) -> dict[str, _Source]:
     """Name every table ``#1``, ``#2``, ... and say what each is."""
     sources: dict[str, _Source] = {}
@@ -174,17 +174,17 @@ def _resolve(
 
 
 def _source(
-    table: exp.Table, tables: Mapping[tuple[str, str], PhysicalTable], key_tables: Mapping[str, LogicalType]
+    table: exp.Table, tables: Mapping[tuple[str, str], PhysicalTable], key_tables: Mapping[str, KeyColumns]
 ) -> _Source:
     if table.catalog:
         raise NotFoundError(f"unknown catalog {table.catalog!r}", hint='write "site/schema"."table"')
     if table.db == PARAM:
-        if table.name not in key_tables or not _KEY_NAME.match(table.name):
+        if table.name not in key_tables or not is_key_name(table.name):
             raise NotFoundError(
                 f"no keys named {table.name!r} were sent", hint="sent: " + (", ".join(key_tables) or "none")
             )
-        kind = key_tables[table.name]
-        return _Source((ColumnDef("value", kind),), key=table.name, key_type=kind)
+        columns = key_tables[table.name]
+        return _Source(tuple(ColumnDef(name, kind) for name, kind in columns), key=table.name)
     physical = tables.get((table.db, table.name))
     if physical is None:
         raise NotFoundError(
@@ -202,14 +202,8 @@ def _physical(table: exp.Table, source: _Source, dialect: Dialect) -> exp.Expr:
     """The physical table, aliased as the fragment does; a sub-select where the owner's name must be filled in."""
     alias = exp.TableAlias(this=table.args["alias"].this.copy())
     if source.physical is None:
-        if dialect == "sqlite":
-            return exp.Table(this=_identifier(f"param_{source.key}"), db=_identifier("temp"), alias=alias)
-        array = exp.Cast(
-            this=exp.Column(this=_identifier(_marker(source.key))),
-            to=exp.DataType.build(f"{_ARRAY_TYPES[source.key_type]}[]", dialect="postgres"),
-        )
-        value = exp.Alias(this=exp.Anonymous(this="unnest", expressions=[array]), alias=_identifier("value"))
-        return exp.Subquery(this=exp.Select(expressions=[value]), alias=alias)
+        columns = tuple((column.name, column.type) for column in source.columns)
+        return key_source(source.key, columns, dialect, alias)
     physical = source.physical
     plain = exp.Table(this=_identifier(physical.table.physical_name), db=_identifier(physical.schema))
     select = table.find_ancestor(exp.Select)
@@ -294,6 +288,15 @@ def _lower_literal(node: exp.Expr, dialect: Dialect, tree: exp.Expr) -> exp.Expr
     return tree
 
 
+def _lower_sum(node: exp.Sum) -> None:
+    """SUM of integers, which PostgreSQL widens to numeric, as a 64-bit integer or an error."""
+    argument = node.this.expressions[0] if isinstance(node.this, exp.Distinct) else node.this
+    if logical_type(argument) is LogicalType.INT64:
+        cast = exp.Cast(to=exp.DataType.build("bigint"))
+        node.replace(cast)
+        cast.set("this", node)
+
+
 def _lower_cast(node: exp.Cast, dialect: Dialect) -> exp.Expr | None:
     kind = literal_type_of(node)
     if kind is LogicalType.TIMESTAMP:
@@ -310,12 +313,7 @@ def _lower_cast(node: exp.Cast, dialect: Dialect) -> exp.Expr | None:
     return None
 
 
-def _marker(key: str) -> str:
-    # a NUL can't be in a statement, so that no text of the caller's can look like this
-    return f"\0{key}\0"
-
-
-def _write(tree: exp.Expr, dialect: Dialect, keys: tuple[str, ...]) -> str:
+def _write(tree: exp.Expr, dialect: Dialect) -> str:
     try:
         text = tree.sql(
             "sqlite" if dialect == "sqlite" else "postgres", identify=True, unsupported_level=ErrorLevel.RAISE
@@ -324,9 +322,4 @@ def _write(tree: exp.Expr, dialect: Dialect, keys: tuple[str, ...]) -> str:
         raise QueryError(
             f"not possible on {dialect}: {error}", hint="let the planner cut the statement"
         ) from error
-    if dialect == "sqlite":
-        return text
-    text = text.replace("%", "%%")
-    for key in keys:
-        text = text.replace(f'"{_marker(key)}"', f"%({key})s")
-    return text
+    return text if dialect == "sqlite" else with_placeholders(text)

@@ -16,25 +16,39 @@ if TYPE_CHECKING:
     from federation.model.position import Position
     from federation.planner.plan import Missing, OutputColumn, Plan
 
-__all__ = ["FragmentStats", "Result", "Stream"]
+__all__ = ["FragmentStats", "KeyUse", "Result", "Stream"]
+
+
+@attrs.frozen
+class KeyUse:
+    """A table of keys that a fragment was to be asked with; ``is_sent`` is False where there were too many."""
+
+    name: str
+    count: int
+    is_sent: bool
 
 
 @attrs.frozen
 class FragmentStats:
-    """What one fragment took: ``byte_count`` as sent, ``seconds`` from the call to the last row."""
+    """What one fragment took: ``byte_count`` as sent, keys included, ``seconds`` from the call to the last row.
+
+    A fragment for which there are no ``keys`` at all is not asked for.
+    """
 
     id: str
     site: str
     row_count: int
     byte_count: int
     seconds: float
+    keys: tuple[KeyUse, ...] = ()
 
 
 @attrs.frozen(eq=False)
 class Result:
     """Rows of a query. ``positions`` say which state of each schema was read, ``missing`` what a partial answer lacks.
 
-    ``seconds`` is the whole time, ``local_seconds`` that of the local engine. Iteration gives dicts as `to_pylist`.
+    ``seconds`` is the whole time, ``local_seconds`` that of the local engine. ``truncation`` says at which limit the
+    rows end, ``""`` where they are complete. Iteration gives dicts as `to_pylist`.
     """
 
     table: pa.Table = attrs.field(repr=False)
@@ -43,6 +57,12 @@ class Result:
     fragments: tuple[FragmentStats, ...] = ()
     seconds: float = 0.0
     local_seconds: float = 0.0
+    truncation: str = ""
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether there are more rows than these, as the caller's limit allowed."""
+        return bool(self.truncation)
 
     @property
     def columns(self) -> tuple[OutputColumn, ...]:

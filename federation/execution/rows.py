@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
-import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import adbc_driver_manager
@@ -15,9 +13,10 @@ import psycopg
 import pyarrow as pa
 
 from federation.errors import CorruptionError, LimitError, QueryError, UnavailableError, UserError
-from federation.model.logical import LogicalType
+from federation.execution.caller_watch import cancelled_without_caller
+from federation.execution.key_tables import array_parameters, fill_key_table
 from federation.storage import PostgresDatabase
-from federation.wire.arrow import logical_of, retype_batch, rows_to_batch
+from federation.wire.arrow import retype_batch, rows_to_batch
 from federation.wire.messages import ExecuteCall
 
 if TYPE_CHECKING:
@@ -27,21 +26,19 @@ if TYPE_CHECKING:
 
     from federation.execution.lowering import Lowered, LoweredPart
     from federation.storage import Database
-    from federation.storage.postgres_arrow import ArrowConnection
 
 __all__ = ["read_batches"]
 
-#: rows in the first batch, which somebody waits for, and in the others
+#: rows in the first batch, which somebody waits for
 FIRST_ROWS = 500
-BATCH_ROWS = 10_000
+#: bytes in the others: each message costs both ends as much as some hundred rows
+BATCH_BYTES = 1 << 20
 #: rows that sqlite3 makes Python objects of at a time: with many more they fall out of the processor's cache
 _FETCH_ROWS = 2_000
 #: PostgreSQL's batches, in bytes as they come: about as many rows
 _BATCH_BYTES = 64 << 10
 #: steps of SQLite's virtual machine between two looks at the clock: about ten milliseconds
 _STEPS = 1_000_000
-#: how often one looks whether the caller is still there while PostgreSQL works
-_WATCH_S = 0.2
 _ALWAYS_ACTIVE = attrs.fields(ExecuteCall).is_active.default
 
 
@@ -59,26 +56,19 @@ def read_batches(
             yield from _sqlite(connection.connection.dbapi_connection, lowered, call, schema)
 
 
-def _key_values(values: pa.Array) -> list[Any]:
-    """Keys as Python values: UUIDs as `uuid.UUID`, timestamps as TAI nanoseconds."""
-    if logical_of(values.type) is LogicalType.TIMESTAMP:
-        values = values.cast(pa.int64())
-    found: list[Any] = values.to_pylist()
-    return found
-
-
 def _sqlite(raw: Any, lowered: Lowered, call: ExecuteCall, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     cursor = raw.cursor()
-    for name in lowered.key_names:  # the tables go with the transaction
-        values = _key_values(call.keys[name])
-        cursor.execute(f'CREATE TABLE temp."param_{name}" (value)')
-        cursor.executemany(
-            f'INSERT INTO temp."param_{name}" VALUES (?)',
-            ((value.bytes if isinstance(value, uuid.UUID) else value,) for value in values),
-        )
-    raw.set_progress_handler(_is_over(call), _STEPS)
+    for name in lowered.key_names:
+        fill_key_table(cursor, name, call.keys[name])
+    is_over = _is_over(call)
+    raw.set_progress_handler(is_over, _STEPS)
     try:
         yield from _gathered(_fetched(cursor, lowered, schema))
+    except sqlite3.OperationalError as error:
+        # the handler is where a signal is noticed, and the driver makes this of what it raises there
+        if "interrupted" in str(error) and not is_over():
+            raise KeyboardInterrupt from error
+        raise
     finally:
         raw.set_progress_handler(None, 0)
         cursor.close()
@@ -131,14 +121,14 @@ def _postgres(
 ) -> Iterator[pa.RecordBatch]:
     """Arrow as the driver makes it of a binary COPY, on a connection that shares the snapshot."""
     snapshot = connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
-    parameters = {name: _key_values(call.keys[name]) for name in lowered.key_names}
+    parameters = array_parameters(lowered.key_names, call.keys)
     # COPY takes no parameters: keys are written into the text, quoted by the library
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, psycopg.Connection)
     quoting = psycopg.ClientCursor(raw)
-    with database.arrow(snapshot) as arrow, _cancelled_without_caller(arrow, call):
-        if call.timeout_s is not None:
-            arrow.execute(f"SET LOCAL statement_timeout = {max(1, int(min(call.timeout_s, 1e6) * 1000))}")
+    with database.arrow(snapshot, call.timeout_s) as arrow, ExitStack() as watched:
+        if call.is_active is not _ALWAYS_ACTIVE:
+            watched.enter_context(cancelled_without_caller(call.is_active, arrow.cancel))
 
         def read() -> Iterator[pa.RecordBatch]:
             for part in lowered.parts:
@@ -151,44 +141,22 @@ def _postgres(
 
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The first batch at once, the others together until they have `BATCH_ROWS`."""
+    """The first batch with rows at once, the others together until they have `BATCH_BYTES`."""
     held: list[pa.RecordBatch] = []
-    count, wanted = 0, 1
+    count, size, wanted = 0, 0, 0
     for batch in batches:
         held.append(batch)
         count += batch.num_rows
-        if count >= wanted:
+        size += batch.nbytes
+        if count and size >= wanted:
             yield _joined(held)
-            held, count, wanted = [], 0, BATCH_ROWS
+            held, count, size, wanted = [], 0, 0, BATCH_BYTES
     if held:
         yield _joined(held)
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-
-
-@contextmanager
-def _cancelled_without_caller(arrow: ArrowConnection, call: ExecuteCall) -> Iterator[None]:
-    """Cancel the statement when nobody waits for it any more, also while it has not given a row."""
-    if call.is_active is _ALWAYS_ACTIVE:
-        yield
-        return
-    finished = threading.Event()
-
-    def watch() -> None:
-        while not finished.wait(_WATCH_S):
-            if not call.is_active():
-                arrow.cancel()
-                return
-
-    watcher = threading.Thread(target=watch, name="federation-fragment-watch", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        finished.set()
-        watcher.join()
 
 
 @contextmanager

@@ -11,13 +11,14 @@ import attrs
 from sqlglot import exp
 
 from federation.errors import LimitError, QueryError
+from federation.execution.key_tables import key_columns
 from federation.execution.lowering import Lowered, PhysicalTable, lower
 from federation.execution.rows import read_batches
 from federation.model.position import Position, SchemaId
 from federation.planner.parse import parse_query
 from federation.registry.access import Access
 from federation.registry.marks import read_marks
-from federation.wire.arrow import arrow_schema, logical_of
+from federation.wire.arrow import arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
 
-    from federation.model.logical import LogicalType, TableDef
+    from federation.execution.key_tables import KeyColumns
+    from federation.model.logical import TableDef
     from federation.registry.marks import Mark
     from federation.registry.registry import Registry
     from federation.registry.schemas import HeldSchema
@@ -106,7 +108,7 @@ class SiteExecutor:
         self, call: ExecuteCall, connection: sa.Connection, held: Sequence[HeldSchema], marks: Sequence[Mark]
     ) -> Lowered:
         tables = tuple(self._tables_of(connection, one, mark) for one, mark in zip(held, marks, strict=True))
-        keys = {name: logical_of(values.type) for name, values in call.keys.items()}
+        keys = {name: key_columns(table) for name, table in call.keys.items()}
         key = _LoweredKey(call.sql, tuple(held), tuple(keys.items()))
         with self._lock:
             found = self._lowered.get(key)
@@ -146,7 +148,7 @@ class _LoweredKey:
 
     sql: str
     held: tuple[HeldSchema, ...]
-    keys: tuple[tuple[str, LogicalType], ...]
+    keys: tuple[tuple[str, KeyColumns], ...]
 
 
 @lru_cache(maxsize=_KEPT)

@@ -6,19 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from federation.model.statistics import ColumnStats, TableStats
+
 if TYPE_CHECKING:
     from federation.model.logical import LogicalType, TableDef
     from federation.model.position import SchemaId
 
-__all__ = ["FederationCatalog", "SchemaCatalog", "SiteCatalog", "TableStats"]
-
-
-@attrs.frozen
-class TableStats:
-    """``row_count`` as counted at the catalog's position; ``row_bytes`` is the mean size of a row in Arrow."""
-
-    row_count: int
-    row_bytes: float = 64.0
+__all__ = ["ColumnStats", "FederationCatalog", "SchemaCatalog", "SiteCatalog", "TableStats"]
 
 
 @attrs.frozen
@@ -54,12 +48,16 @@ class SiteCatalog:
     """All that one site can answer from: its own schemas and its replicas of others'.
 
     ``is_in_process`` says that the one who asks reads the site's database itself, so that moving rows costs nothing.
+    ``version`` stands for all of it, ``layout`` for the tables and what may be read, ``statistics`` for the values of
+    columns; ``""`` where nobody said.
     """
 
     site: str
     version: str
     schemas: tuple[SchemaCatalog, ...]
     is_in_process: bool = False
+    layout: str = ""
+    statistics: str = ""
 
     def schema(self, schema: SchemaId) -> SchemaCatalog | None:
         return next((held for held in self.schemas if held.schema == schema), None)

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 import attrs
 from sqlglot import exp
 
-from federation.planner.estimate import estimate_rows
 from federation.planner.expand import below_shadowing, column, empty_select, identifier, nearest_rows, output
 from federation.planner.fragments import add_fragment, needed_columns
 from federation.planner.merge import merge_joined_sources
-from federation.planner.pushable import obstacle
+from federation.planner.placement import RANGES, answering_site, slow_there
 from federation.planner.pushdown import conditions_of
-from federation.planner.scopes import is_closed, own_nodes, sources_of, tables_of
-from federation.planner.sqltypes import logical_type, sql_type
+from federation.planner.scopes import own_nodes, sources_of
+from federation.planner.sqltypes import sql_type
 from federation.planner.topk import push_limit
 
 if TYPE_CHECKING:
@@ -29,10 +28,6 @@ if TYPE_CHECKING:
     from federation.planner.plan import Fragment
 
 __all__ = ["cut_fragments"]
-
-#: rows of a table, and rows of a join
-_LARGE, _MANY = 20_000, 5_000
-_RANGES = "the local engine is quicker at joins on ranges"
 
 
 def cut_fragments(draft: Draft) -> None:
@@ -76,64 +71,10 @@ def _what(query: exp.Query) -> str:
 
 def _single_site(draft: Draft, query: exp.Query) -> str | None:
     """The site that can answer a whole query by itself, if there is one."""
-    sites: set[str] = set()
-    inside = {id(node) for node in query.walk()}
-    for table in tables_of(query):
-        relation = draft.relations.get(table.name)
-        if relation is None:
-            # the name of a WITH query, which must be inside too
-            if not any(id(cte) in inside and cte.alias == table.name for cte in _ctes_around(table)):
-                return None
-        elif relation.literal is not None or not relation.arms:
-            return None
-        else:
-            sites |= relation.sites
-    if len(sites) != 1 or not is_closed(query):
-        return None
-    reason = obstacle(query) or _slow_there(draft, next(iter(sites)), query)
-    if reason is None and any(logical_type(select) is None for select in query.selects):
-        reason = "the type of an output column is not known"
+    site, reason = answering_site(draft, query)
     if reason is not None:
-        draft.decide(f"{_what(query)} reads {next(iter(sites))} only but is finished locally: {reason}")
-        return None
-    return next(iter(sites))
-
-
-def _slow_there(draft: Draft, site: str, query: exp.Query) -> str | None:
-    """Why a site that could answer a query had better not; only where its rows cost nothing to move.
-
-    The local engine takes some hundredths of a second to start, which only large tables give back.
-    """
-    known = draft.catalog.site(site)
-    if known is None or not known.is_in_process:
-        return None
-    read = [draft.relations[table.name] for table in tables_of(query) if table.name in draft.relations]
-    if max((arm.row_count or 0 for relation in read for arm in relation.arms), default=0) < _LARGE:
-        return None
-    if query.find(exp.Window) is not None:
-        return "the local engine is quicker at window functions"
-    comparisons = query.find_all(exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between)
-    # few rows are joined by the site's indexes
-    if any(_is_between_tables(node) for node in comparisons) and (
-        (estimate_rows(query, draft.relations) or 0) >= _MANY
-    ):
-        return _RANGES
-    return None
-
-
-def _is_between_tables(comparison: exp.Expr) -> bool:
-    return len({column.table for column in comparison.find_all(exp.Column)}) > 1
-
-
-def _ctes_around(table: exp.Expr) -> list[exp.CTE]:
-    found: list[exp.CTE] = []
-    node: exp.Expr | None = table
-    while node is not None:
-        with_ = node.args.get("with_") if isinstance(node, exp.Query) else None
-        if with_ is not None:
-            found.extend(with_.expressions)
-        node = node.parent
-    return found
+        draft.decide(f"{_what(query)} reads {reason}")
+    return site
 
 
 def _select_from(fragment: Fragment, names: Sequence[str]) -> exp.Select:
@@ -155,7 +96,7 @@ def _result(fragment: Fragment, alias: str) -> exp.Table:
 def _cut_select(draft: Draft, select: exp.Select) -> None:
     sources = sources_of(select).values()
     relations = [draft.relations[source.name] for source in sources if source.name in draft.relations]
-    if not any(_slow_there(draft, site, select) == _RANGES for one in relations for site in one.sites):
+    if not any(slow_there(draft, site, select) == RANGES for one in relations for site in one.sites):
         merge_joined_sources(draft, select)
     conditions = conditions_of(select)
     scans = {

@@ -59,7 +59,7 @@ _NODES: dict[type[exp.Expr], str] = {
     exp.Boolean: "this",
     exp.Var: "this",
     exp.DataType: "this nested expressions",
-    exp.Interval: "this unit",
+    exp.Interval: "this unit fraction_in_string",
     # expressions
     exp.Alias: "this alias",
     exp.Paren: "this",

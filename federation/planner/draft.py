@@ -11,7 +11,9 @@ from federation.errors import QueryError
 from federation.planner.position import position_of
 
 if TYPE_CHECKING:
-    from federation.model.catalog import FederationCatalog
+    from collections.abc import Mapping
+
+    from federation.model.catalog import ColumnStats, FederationCatalog
     from federation.model.logical import ColumnDef, LogicalType, TableDef
     from federation.model.position import SchemaId
     from federation.planner.plan import (
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
         PlanOptions,
     )
 
-__all__ = ["Arm", "Draft", "PairQuery", "Relation"]
+__all__ = ["Arm", "CutQuery", "Draft", "PairQuery", "Relation"]
 
 
 @attrs.frozen
@@ -39,6 +41,8 @@ class Arm:
     staleness_s: float = 0.0
     row_count: int | None = None
     row_bytes: float = 64.0
+    #: what is known of the columns' values
+    stats: Mapping[str, ColumnStats] = attrs.field(factory=dict, eq=False)
 
 
 @attrs.define
@@ -73,6 +77,15 @@ class PairQuery:
     right: exp.Expr
 
 
+@attrs.frozen(eq=False)
+class CutQuery:
+    """What a fragment was made of: ``query`` over relations, and ``tree`` over the schemas' tables, its statement."""
+
+    query: exp.Query
+    tree: exp.Query
+    relations: Mapping[str, Relation]
+
+
 @attrs.define
 class Draft:
     """A statement under planning. Rules change it in place; nothing outside a call of `plan` sees it."""
@@ -86,6 +99,7 @@ class Draft:
     metrics: dict[str, dict[str, tuple[str, LogicalType]]] = attrs.field(factory=dict)
     columns: tuple[OutputColumn, ...] = ()
     fragments: list[Fragment] = attrs.field(factory=list)
+    cut: dict[str, CutQuery] = attrs.field(factory=dict)
     decisions: list[str] = attrs.field(factory=list)
     missing: list[Missing] = attrs.field(factory=list)
     literal_tables: dict[str, LiteralTable] = attrs.field(factory=dict)

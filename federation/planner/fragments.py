@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from federation.planner.draft import CutQuery
 from federation.planner.estimate import estimate_bytes, estimate_rows
 from federation.planner.expand import expand_relation, identifier
 from federation.planner.plan import Fragment, OutputColumn, Source
@@ -77,4 +78,5 @@ def add_fragment(draft: Draft, site: str, query: exp.Query, relations: Mapping[s
         f"f{len(draft.fragments) + 1}", site, sql, columns, tuple(inputs), rows, estimate_bytes(rows, columns)
     )
     draft.fragments.append(fragment)
+    draft.cut[fragment.id] = CutQuery(query.copy(), tree, relations)
     return fragment

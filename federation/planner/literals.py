@@ -15,6 +15,7 @@ from sqlglot import exp
 from federation.errors import QueryError, UserError
 from federation.model.logical import LogicalType
 from federation.model.timespan import format_tai, parse_tai
+from federation.planner.intervals import fold_shifts
 from federation.planner.position import position_of
 from federation.planner.sqltypes import logical_type, sql_type
 
@@ -40,6 +41,7 @@ def type_tree_literals(tree: exp.Expr, sql: str) -> None:
     """Type the literals of an annotated tree in place; `QueryError` for a bad one or for types that don't compare."""
     for cast in list(tree.find_all(exp.Cast)):
         _check_cast(cast, sql)
+    fold_shifts(tree, sql)
     for node in list(tree.walk()):
         if isinstance(node, _COMPARISONS):
             _align([node.this, node.expression], node, sql)

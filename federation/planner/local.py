@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
 
 from federation.model.logical import LogicalType
 from federation.planner.expand import identifier
 from federation.planner.fragments import unique_names
+from federation.planner.local_time import extract, shift, to_microseconds, truncate
 from federation.planner.plan import OutputColumn, PairTable
 from federation.planner.sqltypes import logical_type, sql_type
 
@@ -20,32 +22,12 @@ __all__ = ["finish_local", "name_columns"]
 _L = LogicalType
 _T = exp.DataType.Type
 _TIMESTAMP_NS = exp.DataType(this=_T.TIMESTAMP_NS, nested=False)
-_SECOND = 1_000_000_000
-_UNITS = {
-    "NANOSECOND": 1,
-    "MICROSECOND": 1_000,
-    "MILLISECOND": 1_000_000,
-    "SECOND": _SECOND,
-    "MINUTE": 60 * _SECOND,
-    "HOUR": 3600 * _SECOND,
-    "DAY": 86_400 * _SECOND,
-    "WEEK": 7 * 86_400 * _SECOND,
-}
-_CALENDAR = {"WEEK", "MONTH", "QUARTER", "YEAR", "DECADE", "CENTURY"}
-_PARTS = {
-    "YEAR",
-    "QUARTER",
-    "MONTH",
-    "WEEK",
-    "DAY",
-    "DOW",
-    "ISODOW",
-    "DOY",
-    "HOUR",
-    "MINUTE",
-    "SECOND",
-    "EPOCH",
-}
+
+
+class _LocalDialect(DuckDB):
+    """DuckDB's text with the local engine's settings: what NULLS FIRST and LAST may be left out differs."""
+
+    NULL_ORDERING = "nulls_are_large"
 
 
 def name_columns(draft: Draft) -> None:
@@ -96,7 +78,7 @@ def _duckdb_sql(draft: Draft, tree: exp.Expr) -> str:
         for value in values.expressions[0].expressions:
             if isinstance(value, exp.Literal) and value.is_int and not value.is_string:
                 value.replace(exp.Cast(this=value.copy(), to=sql_type(_L.INT64)))
-    return tree.sql("duckdb", identify=True)
+    return tree.sql(_LocalDialect, identify=True)
 
 
 def _fix_width(item: exp.Expr) -> None:
@@ -114,7 +96,7 @@ def _adapt(draft: Draft, node: exp.Expr) -> None:
         case exp.Cast() if node.to.this is _T.TIMESTAMP:
             node.set("to", _TIMESTAMP_NS.copy())
         case exp.Cast() if node.to.this is _T.DATE and logical_type(node.this) is _L.TIMESTAMP:
-            node.set("this", _to_microseconds(node.this.copy()))
+            node.set("this", to_microseconds(node.this.copy()))
         case exp.Literal(is_string=False) if "." in node.this and "e" not in node.this.lower():
             # without an exponent the engine would read an exact decimal
             node.set("this", node.this + "e0")
@@ -128,11 +110,11 @@ def _adapt(draft: Draft, node: exp.Expr) -> None:
         case exp.Sum() if logical_type(node.this) in {_L.INT64, _L.BOOL, None}:
             _cast_sum(node)
         case exp.TimestampTrunc():
-            _truncate(draft, node)
+            truncate(draft, node)
         case exp.Extract():
-            _extract(draft, node)
+            extract(draft, node)
         case exp.Add() | exp.Sub():
-            _shift(draft, node)
+            shift(draft, node)
 
 
 def _cast_sum(node: exp.Expr) -> None:
@@ -146,105 +128,3 @@ def _cast_sum(node: exp.Expr) -> None:
     cast = exp.Cast(to=sql_type(_L.INT64))
     outer.replace(cast)
     cast.set("this", outer)
-
-
-def _ns(node: exp.Expr) -> exp.Expr:
-    return exp.Anonymous(this="epoch_ns", expressions=[node])
-
-
-def _timestamp(ns: exp.Expr) -> exp.Expr:
-    return exp.Anonymous(this="make_timestamp_ns", expressions=[ns])
-
-
-def _floor(node: exp.Expr, unit_ns: int) -> exp.Expr:
-    """``node`` nanoseconds rounded down to a multiple of ``unit_ns``, before 1970 too."""
-
-    def modulo(value: exp.Expr) -> exp.Expr:
-        return exp.paren(
-            exp.Mod(this=exp.paren(value, copy=False), expression=exp.Literal.number(unit_ns)), copy=False
-        )
-
-    remainder = modulo(exp.Add(this=modulo(node.copy()), expression=exp.Literal.number(unit_ns)))
-    return exp.paren(exp.Sub(this=node, expression=remainder), copy=False)
-
-
-def _to_microseconds(node: exp.Expr) -> exp.Expr:
-    """The timestamp without its last three digits: the engine's calendar functions would round them up."""
-    micro = exp.Div(this=_floor(_ns(node), 1000), expression=exp.Literal.number(1000))
-    return exp.Anonymous(this="make_timestamp", expressions=[micro])
-
-
-def _unit(node: exp.Expr | None) -> str:
-    return node.name.upper().removesuffix("S") if node is not None else ""
-
-
-def _truncate(draft: Draft, node: exp.TimestampTrunc) -> None:
-    unit = _unit(node.args.get("unit"))
-    value = node.this.copy()
-    if unit in _CALENDAR:
-        call = exp.Anonymous(
-            this="date_trunc", expressions=[exp.Literal.string(unit.lower()), _to_microseconds(value)]
-        )
-        node.replace(exp.Cast(this=call, to=_TIMESTAMP_NS.copy()))
-    elif unit in _UNITS:
-        node.replace(_timestamp(_floor(_ns(value), _UNITS[unit])))
-    else:
-        raise draft.error(
-            f"date_trunc does not know {unit.lower()!r}",
-            node,
-            hint="one of " + ", ".join(sorted({*_UNITS, *_CALENDAR})).lower(),
-        )
-
-
-def _extract(draft: Draft, node: exp.Extract) -> None:
-    part = node.name.upper()
-    value = node.expression.unnest()
-    if part not in _PARTS:
-        raise draft.error(
-            f"extract does not know {part.lower()!r}",
-            node,
-            hint="one of " + ", ".join(sorted(_PARTS)).lower(),
-        )
-    if part == "EPOCH":
-        if isinstance(value, exp.Sub) and logical_type(value.this) is _L.TIMESTAMP:
-            ns: exp.Expr = exp.paren(
-                exp.Sub(this=_ns(value.this.copy()), expression=_ns(value.expression.copy())), copy=False
-            )
-        else:
-            ns = _ns(value.copy())
-        seconds = exp.Div(this=ns, expression=exp.Literal.number("1e9"))
-        node.replace(exp.paren(seconds, copy=False))
-    else:
-        node.set("expression", _to_microseconds(value.copy()))
-
-
-def _shift(draft: Draft, node: exp.Expr) -> None:
-    """A timestamp plus or minus an interval, exact to the nanosecond."""
-    left, right = node.this.unnest(), node.args["expression"].unnest()
-    if logical_type(left) is _L.TIMESTAMP is logical_type(right):
-        if isinstance(node.find_ancestor(exp.Extract, exp.Query), exp.Extract):
-            return
-        raise draft.error(
-            "a difference of timestamps is an interval, which is not supported",
-            node,
-            hint="write extract(epoch FROM a - b) for seconds",
-        )
-    if isinstance(left, exp.Interval) and isinstance(node, exp.Add):
-        left, right = right, left
-    if not isinstance(right, exp.Interval):
-        return
-    unit = _unit(right.args.get("unit"))
-    if unit not in _UNITS:
-        raise draft.error(
-            f"an interval of {unit.lower() or 'mixed'} units has no fixed length",
-            node,
-            hint="use weeks, days, hours, minutes, seconds or fractions of them, one unit at a time",
-        )
-    try:
-        length_ns = round(float(right.name) * _UNITS[unit])
-    except ValueError as error:
-        raise draft.error(f"{right.name!r} is not a number", right, hint="INTERVAL '30 seconds'") from error
-    operation = type(node)(this=_ns(left.copy()), expression=exp.Literal.number(abs(length_ns)))
-    if length_ns < 0:
-        operation = (exp.Sub if isinstance(node, exp.Add) else exp.Add)(**operation.args)
-    node.replace(_timestamp(operation))

@@ -13,7 +13,7 @@ from sqlglot.tokenizer_core import TokenType
 from federation.errors import QueryError
 from federation.planner.dialect import DEPTH_MAX, TEXT_SIZE_MAX, depth, function_name, refusal
 from federation.planner.normalize import normalize_tree
-from federation.planner.position import keep_column_positions, position_of
+from federation.planner.position import keep_column_positions, keep_interval_positions, position_of
 
 if TYPE_CHECKING:
     from federation.planner.draft import Draft
@@ -75,6 +75,7 @@ def parse_query(sql: str) -> exp.Query:
         )
     assert isinstance(tree, exp.Query)
     keep_column_positions(tree)
+    keep_interval_positions(tree, sql)
     normalize_tree(tree, sql)
     return tree
 

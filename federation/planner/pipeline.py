@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from federation.planner.aggregates import aggregate_early
 from federation.planner.cut import cut_fragments
 from federation.planner.draft import Draft
 from federation.planner.find_first import find_first
@@ -15,7 +16,9 @@ from federation.planner.metric_joins import join_metrics
 from federation.planner.metrics import find_metrics, read_metric_calls
 from federation.planner.parse import parse_statement
 from federation.planner.plan import Plan, PlanOptions
+from federation.planner.prune import prune
 from federation.planner.qualify import qualify_names, spell_names
+from federation.planner.reduce import reduce_fragments
 from federation.planner.region_joins import join_regions
 from federation.planner.regions import check_region_functions, fold_region_functions
 from federation.planner.resolve import resolve_tables
@@ -45,15 +48,24 @@ RULES: tuple[Callable[[Draft], None], ...] = (
     fold_region_functions,
     name_columns,
     inline_ctes,
+    prune,
     route_schemas,
     find_first,
+    aggregate_early,
     cut_fragments,
+    reduce_fragments,
     join_regions,
     finish_local,
 )
 
 #: rules that only save work: without any of them a statement gives the same rows
-OPTIONAL_RULES: tuple[Callable[[Draft], None], ...] = (inline_ctes, find_first)
+OPTIONAL_RULES: tuple[Callable[[Draft], None], ...] = (
+    inline_ctes,
+    prune,
+    find_first,
+    aggregate_early,
+    reduce_fragments,
+)
 
 
 def plan(sql: str, catalog: FederationCatalog, options: PlanOptions | None = None) -> Plan:

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from federation.model.logical import LogicalType
     from federation.model.position import SchemaId
 
 __all__ = [
     "FindFirst",
     "Fragment",
+    "KeyInput",
+    "KeySource",
     "LiteralTable",
     "Missing",
     "OutputColumn",
@@ -57,10 +61,36 @@ class Source:
 
 
 @attrs.frozen
+class KeySource:
+    """Columns of another fragment's rows, whose values are keys."""
+
+    fragment: str
+    columns: tuple[str, ...]
+
+
+@attrs.frozen
+class KeyInput:
+    """Keys that a fragment's statement reads as table ``param.NAME``, so that it gives only rows that they meet.
+
+    They are the different rows without NULL that the ``sources`` have together, under the names ``columns``.
+    ``conditions`` are all that the statement says of them. Where each of these is TRUE instead, the fragment gives more
+    rows, none of which changes the answer: an executor does that with more than ``key_count_max`` keys, as fetching
+    the rows is cheaper then.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    sources: tuple[KeySource, ...]
+    conditions: tuple[str, ...]
+    key_count_max: int
+    key_count_estimate: int
+
+
+@attrs.frozen
 class Fragment:
     """What one site runs: ``sql`` in the logical dialect over ``"site/schema"."table"``.
 
-    The estimates are None where a table has no statistics.
+    It waits for the fragments that its ``keys`` come from. The estimates are None where a table has no statistics.
     """
 
     id: str
@@ -70,6 +100,16 @@ class Fragment:
     inputs: tuple[Source, ...]
     row_count_estimate: int | None
     byte_estimate: int | None
+    keys: tuple[KeyInput, ...] = ()
+
+    def sql_without(self, names: Collection[str]) -> str:
+        """The statement without the conditions on the keys called ``names``."""
+        sql = self.sql
+        for key in self.keys:
+            if key.name in names:
+                for condition in key.conditions:
+                    sql = sql.replace(condition, "TRUE")
+        return sql
 
     @property
     def sources(self) -> tuple[tuple[SchemaId, str], ...]:

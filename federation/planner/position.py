@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlglot
 from sqlglot import exp
+from sqlglot.tokenizer_core import TokenType
 
-__all__ = ["keep_column_positions", "position_of"]
+__all__ = ["keep_column_positions", "keep_interval_positions", "position_of"]
 
 
 def position_of(node: exp.Expr) -> int | None:
@@ -20,6 +22,16 @@ def position_of(node: exp.Expr) -> int | None:
 def _is_added_qualifier(part: exp.Expr) -> bool:
     """Whether an identifier qualifies a column; qualification copies it from FROM, with its place there."""
     return isinstance(part.parent, exp.Column) and part.arg_key != "this"
+
+
+def keep_interval_positions(tree: exp.Expr, sql: str) -> None:
+    """Note on every interval where its word was written: the parser takes its text apart and keeps no place."""
+    intervals = list(tree.find_all(exp.Interval, bfs=False))
+    if intervals:
+        tokens = [t for t in sqlglot.tokenize(sql, read="postgres") if t.token_type is TokenType.INTERVAL]
+        if len(tokens) == len(intervals):
+            for interval, token in zip(intervals, tokens, strict=True):
+                interval.meta["start"] = token.start
 
 
 def keep_column_positions(tree: exp.Expr) -> None:

@@ -1,8 +1,8 @@
 """What of a statement any site's database evaluates as the local engine does.
 
 The planner asks `obstacle` before it pushes an expression to a site, and a site asks it of every text it receives.
-Everything that differs between SQLite, PostgreSQL and DuckDB stays out: integer division and SUM (widening), mixed
-types (affinity), LIKE (case), casts, text and time functions, FULL JOIN, DISTINCT ON.
+Everything that differs between SQLite, PostgreSQL and DuckDB stays out: integer division, SUM of computed integers
+(widening), mixed types (affinity), LIKE (case), casts, text and time functions, FULL JOIN, DISTINCT ON.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from federation.model.logical import LogicalType
 from federation.planner.dialect import describe, function_name
+from federation.planner.scopes import binder, sources_of
 from federation.planner.sqltypes import logical_type
 
 if TYPE_CHECKING:
@@ -196,9 +197,42 @@ def _aggregate_obstacle(node: exp.Expr) -> str | None:
     if isinstance(node, exp.Count):
         return None
     kinds = {_L.FLOAT64} if isinstance(node, (exp.Sum, exp.Avg)) else _ORDERED
+    if isinstance(node, exp.Sum) and _is_stored(argument):
+        kinds = _NUMERIC  # of 64-bit integers the sum is one too, or an error
     if logical_type(argument) not in kinds:
         return f"{function_name(node)} of {logical_type(argument) or 'unknown type'} is evaluated locally"
     return None
+
+
+def _is_stored(argument: exp.Expr) -> bool:
+    """Whether values are those of a table's column, perhaps under a condition, which no database has widened.
+
+    A column of an expression by itself, whose source is not known, passes.
+    """
+    if isinstance(argument, exp.Case):
+        values = [branch.args["true"] for branch in argument.args["ifs"]]
+        default = argument.args.get("default")
+        return all(_is_stored(value) for value in (*values, *([default] if default is not None else [])))
+    if not isinstance(argument, exp.Column):
+        return False
+    select = binder(argument)
+    source = sources_of(select).get(argument.table) if select is not None else None
+    if source is None:
+        return True
+    if isinstance(source, exp.Table):
+        return source.name.startswith("#")  # not a WITH query
+    return _are_stored(source.this, argument.name) if isinstance(source, exp.Subquery) else False
+
+
+def _are_stored(query: exp.Expr, name: str) -> bool:
+    if isinstance(query, exp.SetOperation):
+        position = query.named_selects.index(name)
+        return all(_are_stored(side, side.named_selects[position]) for side in (query.this, query.expression))
+    if isinstance(query, exp.Subquery):
+        return _are_stored(query.this, name)
+    return isinstance(query, exp.Select) and all(
+        _is_stored(output.unalias()) for output in query.selects if output.alias_or_name == name
+    )
 
 
 def _scalar_obstacle(node: exp.Subquery) -> str | None:

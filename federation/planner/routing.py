@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from federation.model.position import SchemaId
     from federation.planner.draft import Arm, Draft, Relation
 
-__all__ = ["route_schemas"]
+__all__ = ["Holders", "route_schemas"]
 
 #: federations of more sites than this are covered greedily, not by trying every combination
 _EXHAUSTIVE_SITES = 10
@@ -26,7 +26,7 @@ _EXHAUSTIVE_SITES = 10
 
 def route_schemas(draft: Draft) -> None:
     """Rule: drop arms that have no rows, and give every other arm the site that reads it."""
-    holders = _Holders(draft)
+    holders = Holders(draft)
     for relation in draft.relations.values():
         if relation.literal is None:
             _check_unknown_sites(draft, relation)
@@ -43,7 +43,7 @@ def route_schemas(draft: Draft) -> None:
 
 
 @attrs.define
-class _Holders:
+class Holders:
     """Who may read a schema, given what the statement needs of it."""
 
     draft: Draft
@@ -112,7 +112,7 @@ def _check_unknown_sites(draft: Draft, relation: Relation) -> None:
             )
 
 
-def _keep(draft: Draft, holders: _Holders, arm: Arm) -> bool:
+def _keep(draft: Draft, holders: Holders, arm: Arm) -> bool:
     """Whether an arm must be read; `UnavailableError` when it must but nobody can."""
     if not holders.admissible(arm.schema):
         owner = draft.catalog.site(arm.schema.site)
@@ -163,7 +163,7 @@ def _allowance_s(age_s: float) -> int:
     return 60 * (math.ceil(age_s / 60) + 1)
 
 
-def _choose(draft: Draft, holders: _Holders) -> dict[SchemaId, tuple[str, SchemaCatalog]]:
+def _choose(draft: Draft, holders: Holders) -> dict[SchemaId, tuple[str, SchemaCatalog]]:
     """The site that reads each schema: as few sites as can be, home among them, then in order of nearness."""
     schemas = list(
         dict.fromkeys(arm.schema for relation in draft.relations.values() for arm in relation.arms)
@@ -212,4 +212,5 @@ def _routed(arm: Arm, site: str, held: SchemaCatalog) -> Arm:
         staleness_s=held.staleness_s or 0.0,
         row_count=stats.row_count if stats else None,
         row_bytes=stats.row_bytes if stats else 64.0,
+        stats=stats.columns if stats else {},
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlglot.optimizer.annotate_types import TypeAnnotator
     from sqlglot.schema import MappingSchema
 
-__all__ = ["SQL_TYPES", "annotate", "logical_type", "sql_type"]
+__all__ = ["SQL_TYPES", "annotate", "is_date", "is_moment", "logical_type", "sql_type"]
 
 _T = exp.DataType.Type
 
@@ -50,15 +50,29 @@ def logical_type(node: exp.Expr) -> LogicalType | None:
     return _LOGICAL.get(node.type.this) if node.type is not None else None
 
 
+def is_date(node: exp.Expr) -> bool:
+    """Whether an annotated expression is a calendar day, which only the local engine knows."""
+    return node.type is not None and node.type.this is _T.DATE
+
+
+def is_moment(node: exp.Expr) -> bool:
+    """Whether an annotated expression is a timestamp or a calendar day."""
+    return is_date(node) or logical_type(node) is LogicalType.TIMESTAMP
+
+
 def _annotate_extract(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
-    return annotator._set_type(node, _T.DOUBLE if node.name.upper() == "EPOCH" else _T.BIGINT)
+    return annotator._set_type(node, _T.DOUBLE if node.name.upper() in {"EPOCH", "SECOND"} else _T.BIGINT)
 
 
-def _annotate_difference(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
-    if isinstance(node, exp.Sub) and logical_type(node.this) is LogicalType.TIMESTAMP is logical_type(
-        node.expression
-    ):
-        return annotator._set_type(node, _T.INTERVAL)
+def _annotate_sum(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
+    """Sums and differences of moments and intervals; sqlglot gives them the type of an operand."""
+    sides = (node.this, node.args["expression"])
+    moments = [side for side in sides if is_moment(side)]
+    if any(isinstance(side.unnest(), exp.Interval) for side in sides) and moments:
+        return annotator._set_type(node, _T.TIMESTAMP)
+    if isinstance(node, exp.Sub) and len(moments) == 2:
+        days = all(is_date(side) for side in sides)
+        return annotator._set_type(node, _T.BIGINT if days else _T.INTERVAL)
     return annotator._annotate_binary(node)  # type: ignore[type-var]
 
 
@@ -76,7 +90,8 @@ _METADATA = {
     exp.Median: {"returns": _T.DOUBLE},
     exp.Atan2: {"returns": _T.DOUBLE},
     exp.Trunc: {"annotator": lambda annotator, node: annotator._annotate_by_args(node, "this")},
-    exp.Sub: {"annotator": _annotate_difference},
+    exp.Add: {"annotator": _annotate_sum},
+    exp.Sub: {"annotator": _annotate_sum},
     exp.Anonymous: {"annotator": _annotate_function},
 }
 

@@ -106,7 +106,13 @@ class Access:
         )
         text = "\n".join(sorted(map(str, refused)))
         suffix = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-        return attrs.evolve(catalog, version=f"{catalog.version}-{suffix}", schemas=schemas)
+        return attrs.evolve(
+            catalog,
+            version=f"{catalog.version}-{suffix}",
+            layout=f"{catalog.layout}-{suffix}" if catalog.layout else "",
+            statistics=f"{catalog.statistics}-{suffix}" if catalog.statistics else "",
+            schemas=schemas,
+        )
 
     def _grants(self, site: str) -> Grants | None:
         """The grants of a site, its own or as its replica says; None where they are not here."""

@@ -6,7 +6,7 @@ import hashlib
 import math
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
+import attrs
 
 from federation.changelog.replica_source import replica_source
 from federation.errors import NotFoundError
@@ -14,21 +14,23 @@ from federation.model.catalog import SchemaCatalog, SiteCatalog, TableStats
 from federation.model.logical import LogicalType
 from federation.registry.marks import glance_at_marks, read_marks
 from federation.registry.metrics import metric_types
+from federation.registry.row_counts import RowCount, count_rows
 from federation.registry.schemas import FORMAT_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import sqlalchemy as sa
 
     from federation.model.logical import TableDef
     from federation.model.position import SchemaId
     from federation.registry.marks import Mark
     from federation.registry.registry import Registry
     from federation.registry.schemas import HeldSchema
+    from federation.registry.statistics import SchemaStatistics, StatisticsSource
 
 __all__ = ["CatalogSource"]
 
-#: tables of PostgreSQL with more rows than this are not counted after every commit
-COUNTED_ROWS_MAX = 200_000
 #: mean bytes of a value in an Arrow column, for estimates
 _VALUE_BYTES = {
     LogicalType.INT64: 8.0,
@@ -41,14 +43,28 @@ _VALUE_BYTES = {
 }
 
 
-class CatalogSource:
-    """Makes a site's catalog; rows of a schema are counted again only when its log or watermark has moved."""
+@attrs.frozen
+class _Counted:
+    """A schema at a mark; ``layout`` stands for its tables and metrics."""
 
-    def __init__(self, registry: Registry) -> None:
+    mark: Mark
+    tables: tuple[TableDef, ...]
+    counts: dict[str, RowCount]
+    stats: dict[str, TableStats]
+    metrics: dict[str, LogicalType]
+    layout: str
+
+
+class CatalogSource:
+    """Makes a site's catalog; rows of a schema are counted again only when its log or watermark has moved.
+
+    ``statistics`` knows the values of columns, as far as somebody has it look at them.
+    """
+
+    def __init__(self, registry: Registry, statistics: StatisticsSource | None = None) -> None:
         self._registry = registry
-        self._counted: dict[
-            str, tuple[Mark, tuple[TableDef, ...], dict[str, TableStats], dict[str, LogicalType]]
-        ] = {}
+        self._statistics = statistics
+        self._counted: dict[str, _Counted] = {}
 
     def catalog(
         self,
@@ -62,22 +78,25 @@ class CatalogSource:
             if (one := self._unless_dropped(held, staleness_s or {}, heads or {})) is not None
         )
         # a mark stands for all rows, those that declare tables among them
-        text = repr(
-            [
-                (schema.schema, schema.staleness_s, schema.head_lsn, sorted(schema.partial_tables), mark)
-                for schema, mark in found
-            ]
-        )
+        layout = _digest([(schema.schema, layout) for schema, _, layout, _ in found])
+        statistics = _digest([(schema.schema, version) for schema, _, _, version in found])
+        version = [
+            (schema.schema, schema.staleness_s, schema.head_lsn, sorted(schema.partial_tables), mark)
+            for schema, mark, *_ in found
+        ]
+        current = [name for schema, *_ in found for name, stats in schema.stats.items() if stats.is_current]
         return SiteCatalog(
             self._registry.site,
-            hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
-            tuple(schema for schema, _ in found),
+            _digest([layout, statistics, version, current]),
+            tuple(schema for schema, *_ in found),
+            layout=layout,
+            statistics=statistics,
         )
 
     def _unless_dropped(
         self, held: HeldSchema, staleness_s: Mapping[SchemaId, float | None], heads: Mapping[SchemaId, int]
-    ) -> tuple[SchemaCatalog, Mark] | None:
-        """The schema with its mark, or None where it went while it was looked at."""
+    ) -> tuple[SchemaCatalog, Mark, str, str] | None:
+        """The schema, its mark, and versions of its tables and statistics; None where it went while looked at."""
         try:
             return self._schema(held, staleness_s, heads)
         except NotFoundError:
@@ -87,29 +106,53 @@ class CatalogSource:
 
     def _schema(
         self, held: HeldSchema, staleness_s: Mapping[SchemaId, float | None], heads: Mapping[SchemaId, int]
-    ) -> tuple[SchemaCatalog, Mark]:
+    ) -> tuple[SchemaCatalog, Mark, str, str]:
         registry = self._registry
         (mark,) = glance_at_marks(registry.database, (held.physical,))
         counted = self._counted.get(held.physical)
-        if counted is None or counted[0] != mark:
+        if counted is None or counted.mark != mark:
             with registry.database.read((held.physical,)) as connection:
                 (mark,) = read_marks(connection, (held.physical,))
-                tables = tuple(registry.tables_in(connection, held.physical).values())
-                stats = self._count(connection, held, tables)
-                counted = (mark, tables, stats, self._metrics(connection, held, tables, stats))
+                counted = self._count(connection, held, mark, counted)
                 self._counted[held.physical] = counted
+        partial = self._partial(held, counted.tables)
+        known = self._statistics.known(held.physical) if self._statistics else None
         schema = SchemaCatalog(
             held.schema,
             mark.epoch,
             mark.lsn,
             mark.lsn if held.owned else max(heads.get(held.schema, mark.lsn), mark.lsn),
             0.0 if held.owned else _whole_seconds(staleness_s.get(held.schema)),
-            counted[1],
-            counted[2],
-            counted[3],
-            partial_tables=self._partial(held, counted[1]),
+            counted.tables,
+            counted.stats if known is None else _with_columns(known, mark, counted.stats),
+            counted.metrics,
+            partial_tables=partial,
         )
-        return schema, mark
+        return schema, mark, f"{counted.layout} {sorted(partial)}", known.version if known else ""
+
+    def _count(
+        self, connection: sa.Connection, held: HeldSchema, mark: Mark, last: _Counted | None
+    ) -> _Counted:
+        tables = tuple(self._registry.tables_in(connection, held.physical).values())
+        physical = self._registry.physical_tables(held.physical, tables)
+        counts = count_rows(
+            connection,
+            held.physical,
+            {table.name: physical[table.name] for table in tables},
+            last.counts if last else None,
+        )
+        stats = {
+            table.name: TableStats(
+                counts[table.name].row_count,
+                sum(_VALUE_BYTES[column.type] for column in table.columns),
+                counts[table.name].is_exact,
+            )
+            for table in tables
+        }
+        metrics = self._metrics(connection, held, tables, stats)
+        if last is not None and last.tables == tables and last.metrics == metrics:
+            return attrs.evolve(last, mark=mark, counts=counts, stats=stats)
+        return _Counted(mark, tables, counts, stats, metrics, _digest([tables, sorted(metrics.items())]))
 
     def _partial(self, held: HeldSchema, tables: tuple[TableDef, ...]) -> frozenset[str]:
         """Tables of which a filtered replica may lack rows; while its filter is changed, by the one or the other."""
@@ -118,29 +161,6 @@ class CatalogSource:
         with self._registry.database.read((held.physical,)) as connection:
             source = replica_source(connection, held.physical)
         return source.filter.partial_tables(tables) | source.wanted.partial_tables(tables)
-
-    def _count(
-        self, connection: sa.Connection, held: HeldSchema, tables: tuple[TableDef, ...]
-    ) -> dict[str, TableStats]:
-        physical = self._registry.physical_tables(held.physical, tables)
-        large = _large_tables(connection, held.physical)
-        rows = {table.name: large[table.physical_name] for table in tables if table.physical_name in large}
-        counted = [table for table in tables if table.name not in rows]
-        counts = sa.union_all(
-            *(
-                sa.select(sa.literal(number).label("number"), sa.func.count().label("n")).select_from(
-                    physical[table.name]
-                )
-                for number, table in enumerate(counted)
-            )
-        )
-        rows |= {counted[row.number].name: row.n for row in connection.execute(counts)}
-        return {
-            table.name: TableStats(
-                rows[table.name], sum(_VALUE_BYTES[column.type] for column in table.columns)
-            )
-            for table in tables
-        }
 
     def _metrics(
         self,
@@ -154,18 +174,22 @@ class CatalogSource:
         return metric_types(connection, self._registry.physical_tables(held.physical, tables)["metric"])
 
 
-def _large_tables(connection: sa.Connection, physical: str) -> dict[str, int]:
-    """PostgreSQL's own estimate of the rows of its large tables: counting them would read them whole."""
-    if connection.dialect.name != "postgresql":
-        return {}
-    found = connection.execute(
-        sa.text(
-            "SELECT c.relname, c.reltuples::bigint AS n FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace "
-            "WHERE s.nspname = :schema AND c.relkind = 'r' AND c.reltuples >= :least"
-        ),
-        {"schema": physical, "least": COUNTED_ROWS_MAX},
-    )
-    return {row.relname: row.n for row in found}
+def _with_columns(
+    known: SchemaStatistics, mark: Mark, stats: Mapping[str, TableStats]
+) -> dict[str, TableStats]:
+    """Counts of tables with what is known of their columns, of this mark or an older one."""
+    is_current = known.mark == mark
+    return {
+        name: attrs.evolve(table, columns=known.columns[name], is_current=is_current)
+        if name in known.columns
+        else table
+        for name, table in stats.items()
+    }
+
+
+def _digest(parts: object) -> str:
+    """A short text that stands for values, by what they are written as."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
 def _whole_seconds(staleness_s: float | None) -> float | None:

@@ -12,22 +12,27 @@ from federation.errors import ConflictError, UserError
 from federation.model.lineage import Direction
 from federation.model.system_tables import system_tables
 from federation.registry.keyed import select_by_keys
-from federation.registry.provenance_graph import ProvenanceGraph
+from federation.registry.provenance_cache import graph_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import numpy as np
+    import numpy.typing as npt
+
+    from federation.registry.dataset_numbers import Ids
     from federation.registry.registry import Registry
     from federation.registry.schemas import HeldSchema
     from federation.registry.transaction import Transaction
 
     Pair = tuple[uuid.UUID, uuid.UUID]
+    Ints = npt.NDArray[np.int32]
 
-__all__ = ["add_edges", "ancestors", "check_acyclic", "descendants"]
+__all__ = ["add_edges", "ancestors", "check_acyclic", "descendants", "reached"]
 
 _PROVENANCE = next(table for table in system_tables() if table.name == "provenance")
 _EDGE = _PROVENANCE.key
-#: from this many seeds on, reading all edges once costs less than following them in the database
+#: from this many seeds on, making a graph of all edges costs less than following them in the database
 GRAPH_SEEDS_MIN = 1000
 
 
@@ -115,6 +120,21 @@ def descendants(
     return _reach(registry, Direction.DOWNSTREAM, set(ids), depth)
 
 
+def reached(
+    registry: Registry, direction: Direction, ids: Ids, *, depth: int | None = None
+) -> tuple[Ids, Ints] | None:
+    """(ids, steps) of all that lies in one direction of ``ids``, these included, as arrays for many datasets.
+
+    None where the registry's graph is too large to be held in memory.
+    """
+    held = graph_cache(registry).current(may_build=True)
+    if held is None:
+        return None
+    numbers = held.graph.numbers.find(ids)
+    walked = held.graph.walk(direction, numbers[numbers >= 0], depth=depth)
+    return held.graph.numbers.ids[walked.datasets], walked.steps
+
+
 def _reach(
     registry: Registry, direction: Direction, seeds: set[uuid.UUID], depth: int | None
 ) -> dict[uuid.UUID, int]:
@@ -122,10 +142,9 @@ def _reach(
         raise UserError(f"depth {depth} is negative", hint="0 gives nothing, 1 the direct neighbours")
     if not seeds or depth == 0:
         return {}
-    if len(seeds) >= GRAPH_SEEDS_MIN:
-        tables = [_table(registry, held) for held in registry.held()]
-        graph = ProvenanceGraph.read(registry.database, tables, direction.near, direction.far)
-        return graph.reach(seeds, depth)
+    held = graph_cache(registry).current(may_build=len(seeds) >= GRAPH_SEEDS_MIN)
+    if held is not None:
+        return held.graph.reach(seeds, depth, direction)
     if depth is not None:
         return _by_level(registry, direction, seeds, depth)
     return _levels(seeds, _fixpoint(registry, direction, seeds))

@@ -13,6 +13,7 @@ from federation.changelog.log import log_tables
 from federation.changelog.merging import merged_changes
 from federation.changelog.relay_log import keep_entries
 from federation.killpoints import killpoint
+from federation.registry.provenance_cache import graph_cache
 from federation.registry.registry import DECLARING
 from federation.replication.replica_rows import ReplicaRows
 from federation.replication.replica_tables import ReplicaTables
@@ -74,6 +75,7 @@ class Applier:
         except _Moved:
             return False
         self._known = step.target, tables.tables
+        graph_cache(registry).applied(held.physical, step.previous, step.target, changes)
         killpoint("apply.after_commit")
         return True
 

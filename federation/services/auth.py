@@ -25,7 +25,8 @@ __all__ = ["Gatekeeper"]
 _OURS: Final = "federation.wire.v1."
 #: for other sites, and for people with a token; what they read is checked by schema
 _READING: Final = frozenset(
-    _OURS + name for name in ("Query/GetCatalog", "Query/Execute", "Site/Status", "Site/Fetch")
+    _OURS + name
+    for name in ("Query/GetCatalog", "Query/Execute", "Lineage/Walk", "Site/Status", "Site/Fetch")
 )
 #: for other sites, by schema
 _FOLLOWING: Final = frozenset(

@@ -16,7 +16,9 @@ from federation.errors import NotFoundError
 from federation.execution.site import SiteExecutor
 from federation.model.system_tables import system_tables
 from federation.registry.catalog import CatalogSource
+from federation.registry.provenance_walk import ProvenanceWalker
 from federation.registry.registry import Registry
+from federation.registry.statistics import StatisticsSource
 from federation.replication.files import FilePuller
 from federation.replication.publisher import Publisher
 from federation.replication.shown import ShownPositions
@@ -26,6 +28,7 @@ from federation.services.security import SiteSecurity
 from federation.services.server_lock import ServerLock
 from federation.services.site_source import ServedSite
 from federation.services.site_status import StatusSource
+from federation.services.statistics_keeper import StatisticsKeeper
 from federation.services.telemetry import Telemetry
 from federation.wire.client import SiteClient
 from federation.wire.messages import FileSlice
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
         FollowFrom,
         SiteStatus,
     )
+    from federation.wire.walks import WalkAnswer, WalkCall
 
 __all__ = ["SiteServer", "serve_site"]
 
@@ -81,7 +85,9 @@ class SiteServer:
             self._security = SiteSecurity(config, self.registry, self._clients)
             access = self._security.access
             self._executor = SiteExecutor(self.registry, config.query.row_count_max, access)
-            self._catalog = CatalogSource(self.registry)
+            self._walker = ProvenanceWalker(self.registry, access)
+            self._statistics = StatisticsKeeper(StatisticsSource(self.registry))
+            self._catalog = CatalogSource(self.registry, self._statistics.source)
             shown = ShownPositions(self.registry, config.shown_dir)
             self._publisher = Publisher(self.registry, shown, self._upstream)
             self._logs = LogKeeper(self.registry, config.log, self._publisher.acknowledged, shown)
@@ -114,6 +120,7 @@ class SiteServer:
         self._following.start()
         self._files.start()
         self._logs.start()
+        self._statistics.start()
         self._security.start()
         self._server.start()
         figures = ServedSite(self.registry, self._following, self._files, self.telemetry)
@@ -128,6 +135,7 @@ class SiteServer:
         self._following.stop()
         self._files.stop()
         self._logs.stop()
+        self._statistics.stop()
         self._security.stop()
         self._stack.close()
 
@@ -156,19 +164,23 @@ class SiteServer:
     # -- what peers ask ---------------------------------------------------------------------------------------
 
     def get_catalog(self, known_version: str, user: str) -> tuple[str, str, SiteCatalog | None]:
-        """(site, version, catalog for the user), the latter None when it is known and has no staleness to tell."""
+        """(site, version, catalog for the user), the latter None when it is known."""
         followed = self._following.status()
         catalog = self._catalog.catalog(
             {schema: status.staleness_s for schema, status in followed.items()},
             {schema: status.head_lsn for schema, status in followed.items()},
         )
+        self._statistics.notice(catalog.version)
         catalog = self._security.access.catalog_for(user, catalog)
-        is_known = known_version == catalog.version and not followed
-        return self.config.name, catalog.version, None if is_known else catalog
+        return self.config.name, catalog.version, None if known_version == catalog.version else catalog
 
     def execute(self, call: ExecuteCall) -> tuple[tuple[Position, ...], pa.Schema, Iterator[pa.RecordBatch]]:
         """Run a fragment."""
         return self._executor.execute(call)
+
+    def walk(self, call: WalkCall) -> WalkAnswer:
+        """What is upstream or downstream of datasets, as far as it is known here."""
+        return self._walker.walk(call)
 
     def status(self, user: str = "") -> SiteStatus:
         """The site by its own account, without schemas that the user may not read."""

@@ -2,7 +2,8 @@
 
 A pure state machine. `ClosureState.start` and `ClosureState.receive` say what to look up next, for all sites at
 once; the caller answers; when nothing is asked any more, `ClosureState.closure` holds the result. No id or key is
-asked for twice, so there are about as many rounds as the longest chain of inputs.
+asked for twice. Where edges are followed by those who answer, there are as few rounds as definitions and what they
+explain need; else about as many as the longest chain of inputs.
 
 What belongs to a closure:
 
@@ -23,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from federation.errors import ConflictError
-from federation.model.collection import CollectionType
 from federation.model.dataset import DatasetType
 from federation.model.system_tables import system_tables
-from federation.model.timespan import Timespan
+from federation.snapshot.calibration_search import CalibrationSearch
 from federation.snapshot.collected import CollectedRows, TableRows
 from federation.snapshot.dimension_closure import DimensionClosure
-from federation.snapshot.extents import Extent, ValidityIndex, intersection, merged, temporal_dimensions
+from federation.snapshot.extents import temporal_dimensions
+from federation.snapshot.options import ClosureOptions
 from federation.snapshot.pending import Pending
 
 if TYPE_CHECKING:
@@ -40,17 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Closure", "ClosureState"]
 
-#: definitions before what they explain, when both come in one round
-_ORDER = {
-    "dataset_type": 0,
-    "collection": 1,
-    "collection_chain": 2,
-    "provenance": 3,
-    "dataset": 4,
-    "calibration": 5,
-}
 #: tables that are asked for every member
-_OF_MEMBERS = ("dataset", "artifact", "calibration", "collection_member", "activity_dataset", "metric")
+_OF_MEMBERS = ("dataset", "artifact", "calibration", "collection_member", "activity_dataset")
 
 
 @attrs.frozen
@@ -83,12 +75,13 @@ class _KnownType:
 class ClosureState:
     """A closure being computed in ``universe``."""
 
-    def __init__(self, universe: DimensionUniverse) -> None:
-        self._universe = universe
+    def __init__(self, universe: DimensionUniverse, options: ClosureOptions = ClosureOptions()) -> None:
+        self._universe, self._options = universe, options
         self._keys = {table.name: table.key for table in system_tables()}
         self._pending = Pending()
         self._collected = CollectedRows()
         self._dimensions = DimensionClosure(universe, self._pending)
+        self._of_members = (*_OF_MEMBERS, *(("metric",) if options.metrics else ()), *options.user_tables)
         self._rounds = 0
         self._members: set[uuid.UUID] = set()
         self._inputs: dict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
@@ -101,14 +94,10 @@ class ClosureState:
         self._collections_wanted: set[str] = set()
         self._chains: set[str] = set()
         self._children: dict[str, set[str]] = defaultdict(set)
-        # calibrations by validity; idle unless the caller named collections to search
-        self._calibration_roots: set[str] = set()
-        self._validity = ValidityIndex()
-        #: data IDs whose timespan is not yet known
-        self._unplaced: dict[tuple[Any, ...], tuple[_KnownType, Mapping[str, Any]]] = {}
-        self._candidates: dict[uuid.UUID, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
-        self._extents: list[Extent] = []
-        self._timespans_asked: dict[str, set[Timespan]] = defaultdict(set)
+        self._calibrations = CalibrationSearch((), self._pending, self._dimensions)
+        #: ends of edges that were followed to their end, where only the outermost inputs are members
+        self._made: set[uuid.UUID] = set()
+        self._used: set[uuid.UUID] = set()
 
     def start(
         self,
@@ -122,20 +111,30 @@ class ClosureState:
         ``collections`` come along as definitions. ``calibration_collections``, CALIBRATION ones or chains that lead
         to some, are searched for calibrations valid for the members, and come along too.
         """
-        self._calibration_roots = set(calibration_collections)
+        self._calibrations = CalibrationSearch(tuple(calibration_collections), self._pending, self._dimensions)
         for dataset_id in seeds:
             self._add_member(dataset_id)
-        for name in sorted({*collections, *self._calibration_roots}):
+        self._pending.ask_keys("user_table", ("name",), ((name,) for name in self._options.user_tables))
+        for name in sorted({*collections, *self._calibrations.roots}):
             self._want_chain(name)
         return self._next()
 
     def receive(self, answers: Iterable[Answer]) -> Requests:
-        """Take in the answers of all sites to the lookups of one round; the lookups of the next, or nothing."""
-        for answer in sorted(answers, key=lambda answer: (_ORDER.get(answer.table, 9), answer.source)):
-            for row in self._collected.add(answer, self._key_of(answer.table)):
-                self._take(answer.table, row)
+        """Take in the answers of all sites to the lookups of one round; the lookups of the next, or nothing.
+
+        ``answers`` come in the order of the lookups, which has definitions before what they explain.
+        """
+        for answer in answers:
+            for row in self._collected.add(answer, self._key_of(answer)):
+                if answer.followed:
+                    self._follow(row)
+                else:
+                    self._take(answer.table, row)
+        for dataset_id in self._used - self._made:
+            self._add_member(dataset_id, inputs_known=True)
         self._dimensions.settle()
-        self._follow_calibrations()
+        for dataset_id in self._calibrations.follow(self._collections, self._children):
+            self._add_member(dataset_id)
         return self._next()
 
     @property
@@ -154,17 +153,29 @@ class ClosureState:
         self._rounds += bool(requests)
         return requests
 
-    def _key_of(self, table: str) -> tuple[str, ...]:
-        if table in self._keys:
-            return self._keys[table]
-        return self._universe.table_key(table) if table in self._universe else ("dataset_id",)
+    def _key_of(self, answer: Answer) -> tuple[str, ...]:
+        if answer.table in self._keys:
+            return self._keys[answer.table]
+        if answer.table in self._options.user_tables:
+            return answer.columns  # rows that are the same in all are one
+        return self._universe.table_key(answer.table) if answer.table in self._universe else ("dataset_id",)
+
+    def _follow(self, row: Mapping[str, Any]) -> None:
+        """Take in an edge of those that were followed as far as they are wanted."""
+        if self._options.intermediates:
+            self._add_member(row["dataset_id"], inputs_known=True)
+            self._add_member(row["input_id"], inputs_known=True)
+        else:
+            self._made.add(row["dataset_id"])
+            self._used.add(row["input_id"])
 
     def _take(self, table: str, row: Mapping[str, Any]) -> None:
         match table:
             case "provenance":
-                self._inputs[row["dataset_id"]].add(row["input_id"])
-                if row["dataset_id"] in self._members:
-                    self._add_member(row["input_id"])
+                if not self._options.fixed:
+                    self._inputs[row["dataset_id"]].add(row["input_id"])
+                    if row["dataset_id"] in self._members:
+                        self._add_member(row["input_id"])
             case "dataset":
                 self._take_dataset(row)
             case "dataset_type":
@@ -180,7 +191,7 @@ class ClosureState:
                 self._children[row["parent"]].add(row["child"])
                 if row["parent"] in self._chains:
                     self._want_chain(row["child"])
-            case "artifact" | "metric":
+            case "artifact" | "metric" | "user_table":
                 pass
             case "activity":
                 self._activities_found.add(row["activity_id"])
@@ -191,22 +202,32 @@ class ClosureState:
                     self._pending.ask_ids("activity", "activity_id", (row["activity_id"],))
             case _ if table in self._universe:
                 self._dimensions.take(table, row)
-            case _:
+            case _ if table not in self._options.user_tables:
                 self._take_typed(table, row)
 
-    def _add_member(self, dataset_id: uuid.UUID) -> None:
+    def _add_member(self, dataset_id: uuid.UUID, *, inputs_known: bool = False) -> None:
         todo = [dataset_id]
         while todo:
             member = todo.pop()
             if member in self._members:
                 continue
             self._members.add(member)
-            self._pending.ask_ids("provenance", "dataset_id", (member,), follow="input_id")
-            for table in _OF_MEMBERS:
-                self._pending.ask_ids(table, "dataset_id", (member,))
+            if not inputs_known:
+                self._ask_inputs(member)
+            for table in self._of_members:
+                self._pending.ask_once(table, "dataset_id", member)
             todo.extend(self._inputs.get(member, ()))
-            for type_name, row in self._candidates.pop(member, ()):
+            for type_name, row in self._calibrations.admitted(member):
                 self._take_typed(type_name, row)
+
+    def _ask_inputs(self, member: uuid.UUID) -> None:
+        options = self._options
+        if options.fixed:
+            self._pending.ask_once("provenance", "dataset_id", member)
+        elif options.depth != 0:
+            self._pending.ask_once(
+                "provenance", "dataset_id", member, follow="input_id", depth=options.depth, stop_at=options.stop_at
+            )
 
     def _take_dataset(self, row: Mapping[str, Any]) -> None:
         dataset_id, type_name = row["dataset_id"], row["dataset_type"]
@@ -241,25 +262,20 @@ class ClosureState:
         if type_name not in self._types:
             return  # reported as missing
         known = self._types[type_name]
-        dataset_id, group = row["dataset_id"], known.group
-        if dataset_id not in self._members:
-            if dataset_id in self._validity:
-                self._validity.describe(
-                    dataset_id, group.required, tuple(row[name] for name in group.required)
-                )
-                self._candidates[dataset_id].append((type_name, row))  # it is not asked for again as a member
+        group = known.group
+        if row["dataset_id"] not in self._members:
+            self._calibrations.describe(type_name, group, row)
             return
         data_id = {name: row[name] for name in group.names}
         self._dimensions.want_data_id(group, data_id)
-        if self._calibration_roots and known.temporal and not known.definition.is_calibration:
-            self._unplaced.setdefault((group.names, *data_id.values()), (known, data_id))
+        if not known.definition.is_calibration:
+            self._calibrations.place(group, known.temporal, data_id)
 
     def _take_calibration(self, row: Mapping[str, Any]) -> None:
         dataset_id = row["dataset_id"]
         if dataset_id in self._members:
             self._want_collection(row["collection"])
-        if row["collection"] in self._timespans_asked:
-            self._validity.certify(dataset_id, Timespan(row["timespan_begin"], row["timespan_end"]))
+        if self._calibrations.certify(row):
             self._want_type(row["dataset_type"])
             self._pending.ask_ids(row["dataset_type"], "dataset_id", (dataset_id,))
 
@@ -277,41 +293,6 @@ class ClosureState:
                 self._pending.ask_keys("collection_chain", ("parent",), ((parent,),))
                 todo.extend(self._children.get(parent, ()))
 
-    def _follow_calibrations(self) -> None:
-        """Ask for validity ranges around extents found since, and add the calibrations that match."""
-        if not self._calibration_roots:
-            return
-        for key, (known, data_id) in list(self._unplaced.items()):
-            timespan = self._timespan_of(known.temporal, data_id)
-            if timespan is not None:
-                self._extents.append(Extent(data_id, timespan))
-                del self._unplaced[key]
-        wanted = {extent.timespan for extent in self._extents}
-        for name in sorted(self._searched_collections()):
-            new = wanted - self._timespans_asked[name]
-            if new:
-                self._timespans_asked[name] |= new
-                self._pending.ask_timespans("calibration", "collection", name, merged(new))
-        for extent in self._extents:
-            for dataset_id in self._validity.matching(extent):
-                self._add_member(dataset_id)
-
-    def _searched_collections(self) -> set[str]:
-        """The CALIBRATION collections among the roots and what they chain to."""
-        reached: set[str] = set()
-        todo = list(self._calibration_roots)
-        while todo:
-            name = todo.pop()
-            if name not in reached:
-                reached.add(name)
-                todo.extend(self._children.get(name, ()))
-        return {name for name in reached if self._collections.get(name) == CollectionType.CALIBRATION}
-
-    def _timespan_of(self, temporal: tuple[str, ...], data_id: Mapping[str, Any]) -> Timespan | None:
-        timespans = [self._dimensions.timespan(name, data_id) for name in temporal]
-        known = [timespan for timespan in timespans if timespan is not None]
-        return intersection(known) if len(known) == len(timespans) else None
-
     def _belongs(self, table: str, row: Mapping[str, Any]) -> bool:
         match table:
             case "dataset_type":
@@ -324,6 +305,10 @@ class ClosureState:
                 return row["activity_id"] in self._activities
             case "activity_dataset":
                 return row["activity_id"] in self._activities and row["dataset_id"] in self._members
+            case "user_table":
+                return row["name"] in self._options.user_tables
+            case "provenance" if not self._options.intermediates:
+                return True
             case _ if table in self._universe:
                 return self._dimensions.belongs(table, row)
             case _:

@@ -1,10 +1,15 @@
-"""Rows that a closure has been given, each once for every schema that has it."""
+"""Rows that a closure has been given, each once for every schema that has it, in a file rather than in memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+import sqlite3
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import attrs
+import msgspec
 
 from federation.errors import ConflictError
 
@@ -16,30 +21,46 @@ if TYPE_CHECKING:
 
 __all__ = ["CollectedRows", "TableRows"]
 
+#: memory that SQLite takes for the file's pages, in KiB
+_CACHE_KIB = 16_384
+_FETCH_ROWS = 2000
+_ENCODER = msgspec.msgpack.Encoder(uuid_format="bytes")
+_DECODER = msgspec.msgpack.Decoder()
 
-@attrs.frozen
+
+@attrs.frozen(eq=False)
 class TableRows:
-    """Rows of one logical table from one schema, in order of their keys."""
+    """Rows of one logical table from one schema, in a fixed order; they are read anew each time they are gone through."""
 
     source: SchemaId
     table: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
+    rows: Sequence[tuple[Any, ...]]
 
 
 class CollectedRows:
-    """Rows by (schema, table) and key."""
+    """Rows by (schema, table) and key, in a temporary file that goes with the process."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[SchemaId, str], dict[tuple[Any, ...], tuple[Any, ...]]] = {}
-        self._columns: dict[tuple[SchemaId, str], tuple[str, ...]] = {}
+        # an empty name is SQLite's for a file of its own that nobody else sees
+        self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._connection.execute("PRAGMA journal_mode = OFF")
+        self._connection.execute(
+            "CREATE TABLE row (place INTEGER, key BLOB, data BLOB, PRIMARY KEY (place, key)) WITHOUT ROWID"
+        )
+        self._connection.execute("BEGIN")
+        self._places: dict[tuple[SchemaId, str], int] = {}
+        self._columns: dict[int, tuple[str, ...]] = {}
+        #: which columns hold UUIDs, as far as values have shown it
+        self._uuids: dict[int, set[int]] = {}
 
     def add(self, answer: Answer, key_columns: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
         """Keep the rows of ``answer``; those that its schema had not given before, as mappings.
 
         `ConflictError` when a schema gives one table with two sets of columns.
         """
-        place = (answer.source, answer.table)
+        place = self._places.setdefault((answer.source, answer.table), len(self._places))
         columns = self._columns.setdefault(place, answer.columns)
         if sorted(columns) != sorted(answer.columns):
             raise ConflictError(
@@ -47,27 +68,63 @@ class CollectedRows:
                 f"after {', '.join(columns)}",
                 hint="its schema changed meanwhile; run again",
             )
-        known = self._rows.setdefault(place, {})
-        for row in answer.mappings():
-            key = tuple(row[name] for name in key_columns)
-            if key not in known:
-                known[key] = tuple(row[name] for name in columns)
-                yield row
+        order = None if columns == answer.columns else [answer.columns.index(name) for name in columns]
+        keys = [columns.index(name) for name in key_columns]
+        uuids = self._uuids.setdefault(place, set())
+        for given in answer.rows:
+            row = given if order is None else tuple(given[number] for number in order)
+            uuids.update(number for number, value in enumerate(row) if isinstance(value, uuid.UUID))
+            key = _ENCODER.encode([row[number] for number in keys])
+            known = self._connection.execute("SELECT 1 FROM row WHERE place = ? AND key = ?", (place, key))
+            if known.fetchone() is None:
+                self._connection.execute("INSERT INTO row VALUES (?, ?, ?)", (place, key, _ENCODER.encode(row)))
+                yield dict(zip(columns, row, strict=True))
 
     def select(self, keep: Callable[[str, Mapping[str, Any]], bool]) -> tuple[TableRows, ...]:
         """The rows for which ``keep(table, row)``, ordered by schema, table and key; empty tables left out."""
         selected = []
-        for source, table in sorted(self._rows):
-            columns, rows = self._columns[source, table], self._rows[source, table]
-            kept = tuple(
-                rows[key]
-                for key in sorted(rows, key=_sortable)
-                if keep(table, dict(zip(columns, rows[key], strict=True)))
-            )
-            if kept:
-                selected.append(TableRows(source, table, columns, kept))
+        for source, table in sorted(self._places):
+            place = self._places[source, table]
+            rows = _Rows(self, place, table, keep)
+            if len(rows):
+                selected.append(TableRows(source, table, self._columns[place], rows))
         return tuple(selected)
 
+    def kept(
+        self, place: int, table: str, keep: Callable[[str, Mapping[str, Any]], bool]
+    ) -> Iterator[tuple[Any, ...]]:
+        """The rows of one table for which ``keep`` is true."""
+        columns, uuids = self._columns[place], sorted(self._uuids.get(place, ()))
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute("SELECT data FROM row WHERE place = ? ORDER BY key", (place,))
+            while found := cursor.fetchmany(_FETCH_ROWS):
+                for (data,) in found:
+                    values = _DECODER.decode(data)
+                    for number in uuids:
+                        if values[number] is not None:
+                            values[number] = uuid.UUID(bytes=values[number])
+                    if keep(table, dict(zip(columns, values, strict=True))):
+                        yield tuple(values)
 
-def _sortable(key: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
-    return tuple((type(value).__name__, value if value is not None else 0) for value in key)
+
+class _Rows(Sequence[tuple[Any, ...]]):
+    """A view of rows in the file."""
+
+    def __init__(
+        self, rows: CollectedRows, place: int, table: str, keep: Callable[[str, Mapping[str, Any]], bool]
+    ) -> None:
+        self._rows, self._place, self._table, self._keep = rows, place, table, keep
+        self._count = sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return self._rows.kept(self._place, self._table, self._keep)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Any, ...]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[tuple[Any, ...]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[Any, ...] | Sequence[tuple[Any, ...]]:
+        return tuple(self)[index]

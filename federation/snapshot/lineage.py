@@ -1,29 +1,23 @@
-"""What lies upstream or downstream of datasets over all sites, found in rounds of set-wise lookups.
-
-A pure state machine, used as `ClosureState` is: `LineageWalk.start` and `LineageWalk.receive` say what to look up
-next. No dataset is asked for twice, so a cycle ends, and there are as many rounds as the longest way has steps.
-"""
+"""What lies upstream or downstream of datasets, as people see it: datasets by steps, and the edges between them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import uuid
+from typing import TYPE_CHECKING
 
 import attrs
 import pyarrow as pa
 
-from federation.errors import LimitError, UserError
 from federation.model.lineage import Direction
-from federation.snapshot.lookup import RowsByIds
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Collection, Iterable, Mapping
 
-    from federation.snapshot.lookup import Answer, Requests
+    from federation.snapshot.reach import Reach
 
-__all__ = ["Lineage", "LineageDataset", "LineageEdge", "LineageWalk"]
+__all__ = ["Lineage", "LineageDataset", "LineageEdge", "lineage_of", "unknown_seeds", "unpacked"]
 
-#: edges beyond which a walk is given up
+#: edges beyond which an answer for people is given up
 EDGES_MAX = 5_000_000
 
 
@@ -88,102 +82,50 @@ def _uuids(ids: Iterable[uuid.UUID]) -> pa.Array:
     )
 
 
-class LineageWalk:
-    """A walk from ``seeds`` in one direction.
+def lineage_of(
+    reach: Reach,
+    direction: Direction,
+    described: Mapping[uuid.UUID, tuple[str, str]],
+    dataset_types: Collection[str] = (),
+) -> Lineage:
+    """What a walk found; with ``dataset_types`` only datasets of these, and the edges that lead to them.
 
-    ``depth`` is the greatest number of steps (None: any). Datasets of the types ``stop_at`` are reached but not gone
-    beyond, unless they are seeds.
+    ``described`` gives type and run of the datasets that some site knows.
     """
+    ids = unpacked(reach.ids)
+    steps = reach.steps.tolist()
+    wanted = frozenset(dataset_types)
+    chosen = [
+        LineageDataset(dataset_id, *described.get(dataset_id, ("", "")), step)
+        for dataset_id, step in zip(ids, steps, strict=True)
+        if step and (not wanted or described.get(dataset_id, ("", ""))[0] in wanted)
+    ]
+    kept = {one.dataset_id for one in chosen}
+    tasks: dict[tuple[int, int], str | None] = {}
+    for near, far, label in zip(reach.near.tolist(), reach.far.tolist(), reach.labels.tolist(), strict=True):
+        tasks[near, far] = tasks.get((near, far)) or reach.label_names[label][1]
+    edges = []
+    for (near, far), task in tasks.items():
+        pair = (ids[near], ids[far]) if direction is Direction.UPSTREAM else (ids[far], ids[near])
+        if not wanted or ids[far] in kept:
+            edges.append(LineageEdge(*pair, task, steps[near] + 1))
+    return Lineage(
+        direction,
+        tuple(sorted(chosen, key=lambda one: (one.depth, one.dataset_type, one.dataset_id))),
+        tuple(sorted(edges, key=lambda edge: (edge.depth, edge.dataset_id, edge.input_id))),
+    )
 
-    def __init__(
-        self,
-        direction: Direction,
-        seeds: Iterable[uuid.UUID],
-        *,
-        depth: int | None = None,
-        stop_at: Collection[str] = (),
-        edges_max: int = EDGES_MAX,
-    ) -> None:
-        if depth is not None and depth < 0:
-            raise UserError(f"depth {depth} is negative", hint="0 gives nothing, 1 the direct neighbours")
-        self._direction = direction
-        self._depth = depth
-        self._stop_at = frozenset(stop_at)
-        self._edges_max = edges_max
-        self._level = 0
-        self._frontier = frozenset(seeds)
-        self._depths: dict[uuid.UUID, int] = dict.fromkeys(self._frontier, 0)
-        self._described: dict[uuid.UUID, tuple[str, str]] = {}
-        self._edges: dict[tuple[uuid.UUID, uuid.UUID], tuple[str | None, int]] = {}
 
-    def start(self) -> Requests:
-        """The lookups of the first round."""
-        return self._requests()
+def unknown_seeds(reach: Reach, described: Mapping[uuid.UUID, tuple[str, str]]) -> list[uuid.UUID]:
+    """Seeds that no site knows and that no edge leads from."""
+    going = set(reach.near.tolist())
+    return sorted(
+        dataset_id
+        for place, (dataset_id, step) in enumerate(zip(unpacked(reach.ids), reach.steps.tolist(), strict=True))
+        if step == 0 and dataset_id not in described and place not in going
+    )
 
-    def receive(self, answers: Iterable[Answer]) -> Requests:
-        """Take in the answers to the lookups of one round; the lookups of the next, or nothing."""
-        edges: list[Mapping[str, Any]] = []
-        for answer in sorted(answers, key=lambda answer: (answer.table, answer.source)):
-            if answer.table == "dataset":
-                for row in answer.mappings():
-                    self._described.setdefault(row["dataset_id"], (row["dataset_type"], row["run"]))
-            else:
-                edges.extend(answer.mappings())
-        self._level += 1
-        reached = set()
-        for row in edges:
-            near, far = row[self._direction.near], row[self._direction.far]
-            if self._level > 1 and self._described.get(near, ("", ""))[0] in self._stop_at:
-                continue
-            key = (row["dataset_id"], row["input_id"])
-            task, level = self._edges.get(key, (None, self._level))
-            self._edges[key] = (task or row["task"], level)
-            if far not in self._depths:
-                self._depths[far] = self._level
-                reached.add(far)
-        if len(self._edges) > self._edges_max:
-            raise LimitError(
-                f"more than {self._edges_max} provenance edges lie {self._direction}",
-                hint="give a smaller depth, or dataset types to stop at",
-            )
-        self._frontier = frozenset(reached)
-        return self._requests()
 
-    def _requests(self) -> Requests:
-        if not self._frontier:
-            return ()
-        described = RowsByIds("dataset", "dataset_id", self._frontier)
-        if self._depth is not None and self._level >= self._depth:
-            return (described,)
-        return (described, RowsByIds("provenance", self._direction.near, self._frontier, self._direction.far))
-
-    def unknown_seeds(self) -> list[uuid.UUID]:
-        """Seeds that no site knows and that no edge leads from."""
-        ends = {end for edge in self._edges for end in edge}
-        return sorted(
-            dataset_id
-            for dataset_id, depth in self._depths.items()
-            if depth == 0 and dataset_id not in self._described and dataset_id not in ends
-        )
-
-    def lineage(self, dataset_types: Collection[str] = ()) -> Lineage:
-        """What was found; with ``dataset_types`` only datasets of these, and the edges that lead to them."""
-        reached = [
-            LineageDataset(dataset_id, *self._described.get(dataset_id, ("", "")), depth)
-            for dataset_id, depth in self._depths.items()
-            if depth
-        ]
-        wanted = frozenset(dataset_types)
-        chosen = [one for one in reached if not wanted or one.dataset_type in wanted]
-        kept = {one.dataset_id for one in chosen}
-        place = 1 if self._direction is Direction.UPSTREAM else 0
-        edges = [
-            LineageEdge(*pair, task, level)
-            for pair, (task, level) in self._edges.items()
-            if not wanted or pair[place] in kept
-        ]
-        return Lineage(
-            self._direction,
-            tuple(sorted(chosen, key=lambda one: (one.depth, one.dataset_type, one.dataset_id))),
-            tuple(sorted(edges, key=lambda edge: (edge.depth, edge.dataset_id, edge.input_id))),
-        )
+def unpacked(data: bytes) -> list[uuid.UUID]:
+    """UUIDs whose bytes lie end to end."""
+    return [uuid.UUID(bytes=data[place : place + 16]) for place in range(0, len(data), 16)]

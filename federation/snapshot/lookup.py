@@ -10,7 +10,7 @@ import attrs
 from federation.model.timespan import Timespan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from federation.model.position import SchemaId
 
@@ -21,14 +21,17 @@ __all__ = ["Answer", "Lookup", "Requests", "RowsByIds", "RowsByKeys", "RowsByTim
 class RowsByIds:
     """All rows of ``table`` whose UUID ``column`` is in ``ids``.
 
-    With ``follow``, a second UUID column, whoever answers may also give the rows reached from these by taking the
-    values of ``follow`` as further ids, as far as it knows them: that saves rounds and is never required.
+    With ``follow``, a second UUID column of table ``provenance``, also the rows reached from these by taking the
+    values of ``follow`` as further ids, at any depth or at most ``depth`` steps, and not beyond datasets of the types
+    ``stop_at`` unless they are among ``ids``.
     """
 
     table: str
     column: str
     ids: frozenset[uuid.UUID]
     follow: str = ""
+    depth: int | None = None
+    stop_at: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -64,12 +67,14 @@ class Answer:
     """Rows that one schema has for a lookup; several schemas give several answers, a schema without rows may give none.
 
     ``columns`` are stored columns, those of the table's key among them; a TIMESTAMP is an int of TAI nanoseconds.
+    ``followed`` rows are all edges that a lookup with ``follow`` leads to; others may be its first ones only.
     """
 
     table: str
     source: SchemaId
     columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
+    rows: Sequence[tuple[Any, ...]]
+    followed: bool = False
 
     def mappings(self) -> Iterator[Mapping[str, Any]]:
         """The rows, each by column name."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from federation.snapshot.lookup import RowsByIds, RowsByKeys, RowsByTimespan
 
 if TYPE_CHECKING:
@@ -17,20 +19,58 @@ if TYPE_CHECKING:
 __all__ = ["Pending"]
 
 
+#: definitions before what they explain, when both are asked for in one round
+_ORDER = {
+    "dataset_type": 0,
+    "user_table": 0,
+    "collection": 1,
+    "collection_chain": 2,
+    "provenance": 3,
+    "dataset": 4,
+    "calibration": 5,
+}
+
+
+@attrs.frozen(order=True)
+class _Place:
+    """Ids that are asked for together."""
+
+    table: str
+    column: str
+    follow: str = ""
+    depth: int | None = attrs.field(default=None, order=False)
+    stop_at: tuple[str, ...] = ()
+
+
 class Pending:
     """What is to be asked in the next round, and what has been asked before."""
 
     def __init__(self) -> None:
-        self._ids: dict[tuple[str, str, str], set[uuid.UUID]] = defaultdict(set)
-        self._ids_asked: dict[tuple[str, str, str], set[uuid.UUID]] = defaultdict(set)
+        self._ids: dict[_Place, set[uuid.UUID]] = defaultdict(set)
+        self._ids_asked: dict[_Place, set[uuid.UUID]] = defaultdict(set)
         self._keys: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = defaultdict(set)
         self._keys_asked: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = defaultdict(set)
         self._names: dict[tuple[str, str, tuple[Timespan, ...]], set[str]] = defaultdict(set)
 
-    def ask_ids(self, table: str, column: str, ids: Iterable[uuid.UUID], *, follow: str = "") -> None:
+    def ask_ids(self, table: str, column: str, ids: Iterable[uuid.UUID]) -> None:
         """Ask for rows by UUID, but for ids asked before."""
-        place = (table, column, follow)
-        self._ids[place].update(set(ids) - self._ids_asked[place])
+        place = _Place(table, column)
+        new = set(ids) - self._ids_asked[place]
+        self._ids[place] |= new
+        self._ids_asked[place] |= new
+
+    def ask_once(
+        self,
+        table: str,
+        column: str,
+        identity: uuid.UUID,
+        *,
+        follow: str = "",
+        depth: int | None = None,
+        stop_at: tuple[str, ...] = (),
+    ) -> None:
+        """Ask for rows by a UUID that the caller asks for once only; it is not remembered here."""
+        self._ids[_Place(table, column, follow, depth, stop_at)].add(identity)
 
     def ask_keys(self, table: str, columns: tuple[str, ...], keys: Iterable[tuple[Any, ...]]) -> None:
         """Ask for rows by value tuples, but for those asked before."""
@@ -43,12 +83,13 @@ class Pending:
             self._names[table, column, timespans].add(name)
 
     def take(self) -> Requests:
-        """Everything gathered, as the lookups of one round in a fixed order."""
+        """Everything gathered, as the lookups of one round: definitions first."""
         requests: list[Lookup] = []
-        for (table, column, follow), ids in sorted(self._ids.items()):
+        for place, ids in sorted(self._ids.items()):
             if ids:
-                requests.append(RowsByIds(table, column, frozenset(ids), follow))
-                self._ids_asked[table, column, follow] |= ids
+                requests.append(
+                    RowsByIds(place.table, place.column, frozenset(ids), place.follow, place.depth, place.stop_at)
+                )
         for (table, columns), keys in sorted(self._keys.items()):
             if keys:
                 requests.append(RowsByKeys(table, columns, frozenset(keys)))
@@ -60,4 +101,4 @@ class Pending:
         self._ids.clear()
         self._keys.clear()
         self._names.clear()
-        return tuple(requests)
+        return tuple(sorted(requests, key=lambda lookup: _ORDER.get(lookup.table, len(_ORDER))))

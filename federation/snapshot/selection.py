@@ -103,8 +103,10 @@ def _reachable(source: SnapshotSource, names: Iterable[str]) -> dict[str, str]:
     while todo:
         seen |= todo
         keys = frozenset((name,) for name in todo)
-        answers = source.lookup(
-            (RowsByKeys("collection", ("name",), keys), RowsByKeys("collection_chain", ("parent",), keys))
+        answers = list(
+            source.lookup(
+                (RowsByKeys("collection", ("name",), keys), RowsByKeys("collection_chain", ("parent",), keys))
+            )
         )
         types.update((row["name"], row["type"]) for row in _rows(answers, "collection"))
         todo = {row["child"] for row in _rows(answers, "collection_chain")} - seen

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,16 +12,18 @@ import attrs
 import pyarrow as pa
 
 from federation.datastore.source import UrlSource
-from federation.errors import QueryError, UnavailableError
+from federation.errors import QueryError, UnavailableError, UserError
+from federation.model.lineage import Direction
 from federation.model.logical import LogicalType
 from federation.model.position import Position
 from federation.model.sql_text import listed, quoted
 from federation.request_context import RequestPool
 from federation.snapshot.lookup import Answer, RowsByIds, RowsByKeys
+from federation.snapshot.reach import EDGES_MAX, SiteWalks, walk_readers
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from federation.datastore.source import Source
     from federation.datastore.store import Datastore
@@ -27,12 +32,15 @@ if TYPE_CHECKING:
     from federation.model.logical import ColumnDef, TableDef
     from federation.model.position import SchemaId
     from federation.snapshot.lookup import Lookup, Requests
+    from federation.snapshot.reach import Reach
     from federation.wire.streams import FetchStream
 
 __all__ = ["FederatedSource", "SnapshotSource"]
 
-#: keys in one fragment; 16 bytes each, so that a request stays far below what a message may hold
-KEYS_MAX = 500_000
+#: keys in one fragment: with more, its rows take much memory
+KEYS_MAX = 20_000
+#: rows that are made Python values at a time
+_ANSWER_ROWS = 2000
 
 
 class SnapshotSource(Protocol):
@@ -41,101 +49,59 @@ class SnapshotSource(Protocol):
     def seeds(self, sql: str) -> list[uuid.UUID]:
         """The dataset ids that a statement selects."""
 
-    def lookup(self, requests: Requests) -> list[Answer]:
-        """The answers of all schemas to one round of lookups."""
-
-    def positions(self) -> tuple[Position, ...]:
-        """How far the change log of each schema has been applied, at least, to what `lookup` answers."""
-
-    def artifact_sources(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Source, ...]:
-        """Where to read one dataset's file, best first, from its rows of the ``artifact`` table."""
-
-
-@attrs.frozen
-class _Fragment:
-    """One statement for one site."""
-
-    site: str
-    schema: SchemaId
-    table: TableDef
-    sql: str
-    keys: Mapping[str, pa.Array] = attrs.field(eq=False)
-    lookup: Lookup
-
-
-class FederatedSource:
-    """All sites of a coordinator; each schema is read at its owner, else at its nearest replica.
-
-    The catalog is taken once, so that every round asks the same sites; `UnavailableError` when a site does not answer
-    it, unless ``partial``; ``purpose`` is what would lack its rows, ``remedy`` what to do. ``stores``
-    are datastores that can be read from here without asking their sites.
-    """
-
-    def __init__(
-        self,
-        coordinator: Coordinator,
-        *,
-        stores: Mapping[str, Datastore] | None = None,
-        partial: bool = False,
-        purpose: str = "snapshot",
-        remedy: str = "try again when it is back",
-        workers: int = 8,
-    ) -> None:
-        self._coordinator = coordinator
-        self._stores = dict(stores or {})
-        self._workers = workers
-        self._catalog = coordinator.catalog()
-        if self._catalog.unreachable and not partial:
-            site, reason = next(iter(self._catalog.unreachable.items()))
-            raise UnavailableError(
-                f"site {site} does not answer, so the {purpose} might lack what it holds: {reason}",
-                hint=remedy,
-            )
-        self._holders = {schema: self._holder(schema) for schema in self._catalog.schemas}
-
-    def _holder(self, schema: SchemaId) -> tuple[str, SchemaCatalog]:
-        holders = self._catalog.holders(schema)
-        return next((holder for holder in holders if holder[0] == schema.site), holders[0])
-
-    def seeds(self, sql: str) -> list[uuid.UUID]:
-        table = self._coordinator.query(sql).table
-        if "dataset_id" not in table.column_names:
-            raise QueryError(
-                f"the selection gives columns {', '.join(table.column_names)} and no dataset_id",
-                hint="select dataset_id",
-                sql=sql,
-            )
-        column = table.column("dataset_id")
-        if column.type != pa.uuid():
-            raise QueryError(f"dataset_id of the selection is {column.type}, not a UUID", sql=sql)
-        return [value for value in column.to_pylist() if value is not None]
-
-    @property
-    def refused(self) -> tuple[str, ...]:
-        """The schemas that were left out, because the caller may not read them."""
-        return tuple(sorted(map(str, self._catalog.forbidden)))
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The sites that did not answer, of which only replicas are read."""
-        return tuple(sorted(self._catalog.unreachable))
-
-    def positions(self) -> tuple[Position, ...]:
-        return tuple(
-            Position(schema.site, schema.name, held.epoch, held.lsn)
-            for schema, (_site, held) in sorted(self._holders.items())
-        )
-
-    def lookup(self, requests: Requests) -> list[Answer]:
-        fragments = [fragment for lookup in requests for fragment in self._fragments(lookup)]
-        if not fragments:
-            return []
-        with RequestPool(min(self._workers, len(fragments)), "snapshot") as pool:
+    def lookup(self, requests: Requests) -> Iterator[Answer]:
+        """Rows arrive in parts; a few parts are under way at a time, and kept as they came until they are wanted."""
+        with RequestPool(self._workers, "snapshot") as pool:
+            coming: deque[concurrent.futures.Future[list[Answer] | _Part]] = deque()
             try:
-                return list(pool.map(self._run, fragments))
+                for call in self._calls(requests):
+                    coming.append(pool.submit(call))
+                    if len(coming) >= 2 * self._workers:
+                        yield from _answers(coming.popleft().result())
+                while coming:
+                    yield from _answers(coming.popleft().result())
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)  # the first failure ends the round
                 raise
+
+    def _calls(self, requests: Requests) -> Iterator[Callable[[], list[Answer] | _Part]]:
+        for lookup in requests:
+            if isinstance(lookup, RowsByIds) and lookup.follow:
+                yield functools.partial(self._walked, lookup)
+            else:
+                for fragment in self._fragments(lookup):
+                    yield functools.partial(self._run, fragment)
+
+    def reach(
+        self,
+        direction: Direction,
+        seeds: Iterable[uuid.UUID],
+        *,
+        depth: int | None = None,
+        stop_at: Collection[str] = (),
+        edges_max: int = EDGES_MAX,
+    ) -> Reach:
+        """What lies upstream or downstream of datasets, as `SiteWalks.walk` finds it."""
+        walks = SiteWalks(
+            self._coordinator.clients, self._readers, user=self._coordinator.user, describe=self._types,
+            workers=self._workers,
+        )  # fmt: skip
+        return walks.walk(direction, seeds, depth=depth, stop_at=stop_at, edges_max=edges_max)
+
+    def describe(self, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, tuple[str, str]]:
+        """Dataset type and run of the datasets that some site knows."""
+        wanted = frozenset(ids)
+        if not wanted:
+            return {}
+        answers = self.lookup((RowsByIds("dataset", "dataset_id", wanted),))
+        return {
+            row["dataset_id"]: (row["dataset_type"], row["run"])
+            for answer in answers
+            for row in answer.mappings()
+        }
+
+    def _types(self, ids: list[uuid.UUID]) -> dict[bytes, str]:
+        return {dataset_id.bytes: found for dataset_id, (found, _) in self.describe(ids).items()}
 
     def artifact_sources(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Source, ...]:
         present = [row for row in rows if row["present"]]
@@ -159,12 +125,23 @@ class FederatedSource:
                 sources.setdefault(source.name, source)
         return tuple(sources.values())
 
+    def _walked(self, lookup: RowsByIds) -> list[Answer]:
+        """The edges that a lookup leads to, by schema."""
+        direction = Direction.UPSTREAM if lookup.follow == "input_id" else Direction.DOWNSTREAM
+        reach = self.reach(direction, lookup.ids, depth=lookup.depth, stop_at=lookup.stop_at)
+        return reach.answers(direction)
+
     def _fragments(self, lookup: Lookup) -> Iterator[_Fragment]:
         column, values = _driving_column(lookup)
-        for schema, (site, held) in self._holders.items():
+        for schema, (site, held) in sorted(self._holders.items()):
             table = held.table(lookup.table)
             if table is None:
                 continue
+            if column not in table.stored_names:
+                raise UserError(
+                    f"table {table.name} of {schema} has no column {column}, by which its rows are looked up",
+                    hint=f"leave it out, or add a column {column}",
+                )
             names = listed(table.stored_names)
             sql = (
                 f'SELECT {names} FROM "{schema}".{quoted(table.name)} '
@@ -172,17 +149,33 @@ class FederatedSource:
             )
             for start in range(0, len(values), KEYS_MAX):
                 keys = _key_array(values[start : start + KEYS_MAX], table.column(column))
-                yield _Fragment(site, schema, table, sql, {"k": keys}, lookup)
+                yield _Fragment(site, schema, table, sql, {"k": pa.table({"value": keys})}, lookup)
 
-    def _run(self, fragment: _Fragment) -> Answer:
-        table = self._coordinator.execute_on(
-            fragment.site, fragment.sql, fragment.table.stored, fragment.keys
+    def _run(self, fragment: _Fragment) -> _Part:
+        return _Part(
+            fragment,
+            self._coordinator.execute_on(fragment.site, fragment.sql, fragment.table.stored, fragment.keys),
         )
-        names = fragment.table.stored_names
-        rows = zip(*(_values(table.column(name)) for name in names), strict=True)
-        return Answer(
-            fragment.lookup.table, fragment.schema, names, tuple(_wanted(fragment.lookup, names, rows))
-        )
+
+
+@attrs.frozen(eq=False)
+class _Part:
+    """Rows of one fragment, as they came."""
+
+    fragment: _Fragment
+    table: pa.Table
+
+
+def _answers(found: list[Answer] | _Part) -> Iterator[Answer]:
+    if isinstance(found, list):
+        yield from found
+        return
+    fragment = found.fragment
+    names = fragment.table.stored_names
+    for start in range(0, found.table.num_rows, _ANSWER_ROWS):
+        part = found.table.slice(start, _ANSWER_ROWS)
+        rows = zip(*(_values(part.column(name)) for name in names), strict=True)
+        yield Answer(fragment.lookup.table, fragment.schema, names, tuple(_wanted(fragment.lookup, names, rows)))
 
 
 class _SiteSource:

@@ -109,11 +109,16 @@ class PostgresDatabase(Database):
             yield connection
 
     @contextmanager
-    def arrow(self, snapshot: str) -> Iterator[ArrowConnection]:
-        """A connection that gives Arrow, in a transaction that sees an exported snapshot of another one."""
+    def arrow(self, snapshot: str, timeout_s: float | None = None) -> Iterator[ArrowConnection]:
+        """A connection that gives Arrow, in a transaction that sees an exported snapshot of another one.
+
+        A statement is cancelled after ``timeout_s``.
+        """
+        begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'"
+        if timeout_s is not None:
+            begin += f"; SET LOCAL statement_timeout = {max(1, int(min(timeout_s, 1e6) * 1000))}"
         with _checked_out(self._arrow) as connection:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            connection.execute(begin)
             yield connection
             connection.execute("ROLLBACK")
 

@@ -9,7 +9,7 @@ import attrs
 import grpc
 
 from federation.wire.tls import TlsFiles, channel
-from federation.wire.v1 import auth_pb2_grpc, log_pb2_grpc, query_pb2_grpc, site_pb2_grpc
+from federation.wire.v1 import auth_pb2_grpc, lineage_pb2_grpc, log_pb2_grpc, query_pb2_grpc, site_pb2_grpc
 
 if TYPE_CHECKING:
     from federation.config.security import TlsConfig
@@ -44,6 +44,7 @@ class Stubs:
     log: Any
     site: Any
     auth: Any
+    lineage: Any
 
     @classmethod
     def of(cls, made: Any) -> Stubs:
@@ -53,6 +54,7 @@ class Stubs:
             log_pb2_grpc.ChangeLogStub(made),
             site_pb2_grpc.SiteStub(made),
             auth_pb2_grpc.AuthStub(made),
+            lineage_pb2_grpc.LineageStub(made),
         )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import attrs
 import grpc
 
-from federation.errors import ConfigError
+from federation.errors import ConfigError, CorruptionError
 from federation.request_context import current_request, new_request_id
-from federation.wire.arrow import arrow_schema, column_pairs, encode_keys, encode_schema
+from federation.wire.arrow import arrow_schema, column_pairs, encode_schema
 from federation.wire.catalog import decode_catalog
+from federation.wire.catalog_parts import decode_statistics, statistics_of, with_state, with_statistics
 from federation.wire.channel import MESSAGE_BYTES_MAX, SiteChannel
 from federation.wire.convert import (
     batch_in,
@@ -22,8 +24,11 @@ from federation.wire.convert import (
 )
 from federation.wire.errors import from_rpc
 from federation.wire.interceptors import request_metadata
+from federation.wire.keys import encode_keys
+from federation.wire.pace import Pace
 from federation.wire.streams import ExecuteStream, FetchStream, ResponseStream
 from federation.wire.v1 import auth_pb2, log_pb2, query_pb2, site_pb2
+from federation.wire.walks import answer_in, call_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
         FollowFrom,
         SiteStatus,
     )
+    from federation.wire.walks import WalkAnswer, WalkCall
 
 __all__ = ["MESSAGE_BYTES_MAX", "SiteClient"]
 
@@ -81,6 +87,9 @@ class SiteClient:
             )
         self._token = token
         self._channel = SiteChannel(site, self.address, tls)
+        self._pace = Pace()
+        #: the last catalog by user, of which a site sends only what has changed
+        self._catalogs: dict[str, SiteCatalog] = {}
 
     @property
     def _query(self) -> Any:
@@ -96,9 +105,31 @@ class SiteClient:
 
     def get_catalog(self, known_version: str = "", user: str = "") -> SiteCatalog | None:
         """What the site holds, as the user may see it; None when that is still ``known_version``."""
-        request = query_pb2.GetCatalogRequest(known_version=known_version, user=user or self.user)
+        held = self._catalogs.get(user)
+        request = query_pb2.GetCatalogRequest(
+            known_version=known_version,
+            user=user or self.user,
+            known_layout=(held.layout if held else "") or "-",
+            known_statistics=held.statistics if held else "",
+        )
         response = self._unary(self._query.GetCatalog, request)
-        return decode_catalog(response.catalog) if response.catalog else None
+        if not response.catalog and not response.state:
+            return None
+        layout = decode_catalog(response.catalog) if response.catalog else held
+        if layout is None:
+            raise CorruptionError(
+                f"site {self.site} left the tables out of its catalog", hint="bring both sites to one version"
+            )
+        if not response.state:
+            return layout
+        statistics = decode_statistics(response.statistics) if response.statistics else None
+        if statistics is None and held is not None:
+            layout = with_statistics(layout, statistics_of(held), held.statistics)
+        elif statistics is not None:
+            layout = with_statistics(layout, statistics, response.statistics_version)
+        catalog = with_state(layout, response.state, response.version, response.layout)
+        self._catalogs[user] = catalog
+        return catalog
 
     def status(self) -> SiteStatus:
         """The site by its own account."""
@@ -108,7 +139,7 @@ class SiteClient:
         self,
         sql: str,
         columns: Sequence[Column],
-        keys: Mapping[str, pa.Array] | None = None,
+        keys: Mapping[str, pa.Table] | None = None,
         *,
         user: str = "",
         query_id: str = "",
@@ -121,14 +152,21 @@ class SiteClient:
             sql=sql,
             schema=encode_schema(schema),
             keys=[
-                query_pb2.KeyTable(name=name, arrow=encode_keys(values))
+                query_pb2.KeyTable(name=name, arrow=encode_keys(name, values))
                 for name, values in (keys or {}).items()
             ],
             user=user or self.user,
             query_id=query_id,
             row_count_max=row_count_max,
+            compression=self._pace.compression,
         )
         return ExecuteStream(self._stream(self._query.Execute, request, _same, timeout_s, sql), schema)
+
+    def walk(self, call: WalkCall) -> WalkAnswer:
+        """What the site knows to be upstream or downstream of datasets."""
+        asked = attrs.evolve(call, user=call.user or self.user)
+        with self._stream(self._channel.stubs().lineage.Walk, call_out(asked), _same) as messages:
+            return answer_in(messages, self.site, with_types=bool(call.stop_at))
 
     def fetch(self, dataset_id: UUID, offset: int = 0) -> FetchStream:
         """The bytes of a dataset's file from ``offset`` on."""
@@ -206,7 +244,8 @@ class SiteClient:
     def _unary(self, method: Any, request: Any, timeout_s: float | None = None) -> Any:
         request_id = current_request() or new_request_id()
         try:
-            return method(request, timeout=timeout_s or self.timeout_s, metadata=self._metadata(request_id))
+            with self._pace.timed():
+                return method(request, timeout=timeout_s or self.timeout_s, metadata=self._metadata(request_id))
         except grpc.RpcError as error:
             raise from_rpc(error, self.site, self.address, request_id=request_id) from error
 

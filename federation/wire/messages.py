@@ -53,7 +53,7 @@ class Column(Protocol):
 
 
 class RowStream(Protocol):
-    """Rows of one fragment as they arrive; leaving the context stops the site's work."""
+    """Rows of one fragment as they arrive; `cancel`, from any thread, or leaving the context stops the site's work."""
 
     @property
     def positions(self) -> tuple[Position, ...]: ...
@@ -61,6 +61,7 @@ class RowStream(Protocol):
     def schema(self) -> pa.Schema: ...
     @property
     def byte_count(self) -> int: ...
+    def cancel(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
@@ -74,7 +75,7 @@ class ExecuteCall:
 
     sql: str
     columns: tuple[tuple[str, LogicalType], ...]
-    keys: Mapping[str, pa.Array] = attrs.field(factory=dict)
+    keys: Mapping[str, pa.Table] = attrs.field(factory=dict)
     user: str = ""
     query_id: str = ""
     row_count_max: int = 0

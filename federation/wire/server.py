@@ -13,8 +13,9 @@ from grpc_reflection.v1alpha import reflection
 
 from federation.errors import FederationError, UnavailableError, UserError
 from federation.model.position import SchemaId
-from federation.wire.arrow import IpcEncoder, decode_keys, decode_schema, logical_columns
+from federation.wire.arrow import IpcEncoder, decode_schema, logical_columns
 from federation.wire.catalog import encode_catalog
+from federation.wire.catalog_parts import encode_state, encode_statistics
 from federation.wire.client import MESSAGE_BYTES_MAX
 from federation.wire.convert import (
     batch_out,
@@ -29,6 +30,7 @@ from federation.wire.convert import (
 from federation.wire.errors import abort
 from federation.wire.gate import GateInterceptor
 from federation.wire.interceptors import CallInterceptor
+from federation.wire.keys import decode_keys
 from federation.wire.messages import Acknowledgement, DigestOf, ExecuteCall, FileSlice, FollowFrom
 from federation.wire.stream_slots import STREAMS_MAX, StreamSlots
 from federation.wire.tls import TlsFiles, server_credentials
@@ -42,6 +44,7 @@ from federation.wire.v1 import (
     site_pb2,
     site_pb2_grpc,
 )
+from federation.wire.walk_service import WalkService, add_walks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,7 +87,7 @@ HEALTH_NAMES = ("", *_SERVICES)
 REFLECTED = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
 
 
-class SiteService(Protocol):
+class SiteService(WalkService, Protocol):
     """What a site answers. Every method may raise a `FederationError`, which arrives at the caller as it is.
 
     Iterators that are generators are closed when the caller goes away.
@@ -171,6 +174,7 @@ def build_server(
     query_pb2_grpc.add_QueryServicer_to_server(_Query(service), server)
     log_pb2_grpc.add_ChangeLogServicer_to_server(_ChangeLog(service, StreamSlots(streams_max)), server)
     site_pb2_grpc.add_SiteServicer_to_server(_Site(service), server)
+    add_walks(service, server)
     state = health.HealthServicer(experimental_non_blocking=True)
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
     reflection.enable_server_reflection(REFLECTED, server)
@@ -213,8 +217,16 @@ class _Query(query_pb2_grpc.QueryServicer):  # type: ignore[misc]
     def GetCatalog(self, request: Any, context: Any) -> Any:  # noqa: N802
         with _errors(context):
             site, version, catalog = self._service.get_catalog(request.known_version, request.user)
-            data = encode_catalog(catalog) if catalog is not None else b""
-            return query_pb2.GetCatalogResponse(site=site, version=version, catalog=data)
+            response = query_pb2.GetCatalogResponse(site=site, version=version)
+            if catalog is not None:
+                is_layout_known = bool(catalog.layout) and request.known_layout == catalog.layout
+                response.catalog = b"" if is_layout_known else encode_catalog(catalog)
+            if catalog is not None and request.known_layout:
+                response.layout, response.state = catalog.layout, encode_state(catalog)
+                if not catalog.statistics or request.known_statistics != catalog.statistics:
+                    response.statistics = encode_statistics(catalog)
+                response.statistics_version = catalog.statistics
+            return response
 
     def Execute(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         with _errors(context):
@@ -230,15 +242,17 @@ class _Query(query_pb2_grpc.QueryServicer):  # type: ignore[misc]
             )
             positions, schema, batches = self._service.execute(call)
             with _closing(batches):
-                encoder = IpcEncoder(schema)
-                yield query_pb2.ExecuteResponse(positions=map(position_out, positions))
+                encoder = IpcEncoder(schema, "lz4" if request.compression == "lz4" else "zstd")
+                # with the first rows, not before them: every message costs both ends as much as some hundred rows
+                told = [position_out(position) for position in positions]
                 for batch in batches:
                     rows = batch.num_rows
                     for part in encoder.batch(batch):
-                        yield query_pb2.ExecuteResponse(arrow=part, row_count=rows)
-                        rows = 0
-                for part in encoder.finish():
-                    yield query_pb2.ExecuteResponse(arrow=part)
+                        yield query_pb2.ExecuteResponse(arrow=part, row_count=rows, positions=told)
+                        rows, told = 0, []
+                if told:
+                    parts = encoder.finish()
+                    yield query_pb2.ExecuteResponse(arrow=b"".join(parts), positions=told)
 
 
 class _Auth(auth_pb2_grpc.AuthServicer):  # type: ignore[misc]

@@ -66,19 +66,39 @@ class ResponseStream(Generic[T]):
 
 
 class ExecuteStream:
-    """Batches of one fragment; ``positions`` are what the site read, ``byte_count`` what has arrived so far."""
+    """Batches of one fragment; ``positions`` are what the site read, ``byte_count`` what has arrived so far.
+
+    The call goes out at once; the first use waits for the site's first word, so that `cancel` can come before it.
+    """
 
     def __init__(self, messages: ResponseStream[Any], schema: pa.Schema) -> None:
         self._messages = messages
         self.schema = schema
         self.byte_count = 0
         self._announced = 0
-        self._first = next(messages, None)
-        self.positions: tuple[Position, ...] = (
-            tuple(map(position_in, self._first.positions)) if self._first is not None else ()
-        )
+        self._first: Any = None
+        self._has_begun = False
+        self._positions: tuple[Position, ...] = ()
+
+    def cancel(self) -> None:
+        """Stop, from any thread; the site is told."""
+        self._messages.cancel()
+
+    @property
+    def positions(self) -> tuple[Position, ...]:
+        self._begin()
+        return self._positions
+
+    def _begin(self) -> None:
+        if self._has_begun:
+            return
+        self._has_begun = True
+        self._first = next(self._messages, None)
+        if self._first is not None:
+            self._positions = tuple(map(position_in, self._first.positions))
 
     def _parts(self) -> Iterator[bytes]:
+        self._begin()
         message, self._first = self._first, None
         while message is not None:
             self._announced += message.row_count
@@ -106,6 +126,7 @@ class ExecuteStream:
             )
 
     def __enter__(self) -> Self:
+        self._begin()
         return self
 
     def __exit__(self, *exc: object) -> None:

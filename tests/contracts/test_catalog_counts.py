@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from federation.registry import catalog
+from federation.registry import catalog, row_counts
 from federation.registry.dimensions import insert_records
 from federation.registry.registry import Registry
 
@@ -20,7 +20,7 @@ def rows(registry: Registry, table: str) -> int:
 def test_large_tables_are_not_counted_after_every_commit(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog, "COUNTED_ROWS_MAX", 10)
+    monkeypatch.setattr(row_counts, "COUNTED_ROWS_MAX", 10)
     with registry.transaction("base") as tx:
         insert_records(tx, "instrument", [{"name": "C"}])
         insert_records(tx, "detector", [{"instrument": "C", "id": n} for n in range(50)])

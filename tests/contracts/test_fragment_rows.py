@@ -90,7 +90,7 @@ def test_keys_are_shipped_whatever_is_in_them(filled: Registry) -> None:
             tx, "detector", [{**CAM, "id": COUNT + i, "full_name": name} for i, name in enumerate(add)]
         )
     sql = f'SELECT d.full_name AS n FROM {DETECTOR} AS d JOIN "param"."names" AS k ON k.value = d.full_name'
-    call = ExecuteCall(sql, (("n", LogicalType.STRING),), {"names": pa.array(add)})
+    call = ExecuteCall(sql, (("n", LogicalType.STRING),), {"names": pa.table({"value": add})})
     found = execute(filled, call).column("n").to_pylist()
     assert sorted(found) == sorted([*add, "D7"])
 

@@ -24,7 +24,12 @@ TABLES = {
     ("ncsa/ncsa", "calibration"): PhysicalTable("ncsa", SYSTEM["calibration"], "ncsa"),
     ("ncsa/ncsa", "artifact"): PhysicalTable("ncsa", SYSTEM["artifact"], "ncsa"),
 }
-KEYS = {"ids": LogicalType.UUID, "visits": LogicalType.INT64, "names": LogicalType.STRING}
+KEYS = {
+    "ids": (("value", LogicalType.UUID),),
+    "visits": (("value", LogicalType.INT64),),
+    "names": (("value", LogicalType.STRING),),
+    "places": (("exposure", LogicalType.INT64), ("instrument", LogicalType.STRING)),
+}
 RAW_SQL = '"summit/summit"."raw"'
 ID = "01234567-89ab-cdef-0123-456789abcdef"
 
@@ -91,11 +96,29 @@ def test_orders_nulls_as_postgres_does_on_sqlite() -> None:
 
 
 def test_reads_shipped_keys_from_an_array_or_a_temporary_table() -> None:
-    sql = f"SELECT exposure FROM {RAW_SQL} r WHERE r.dataset_id IN (SELECT value FROM param.ids)"
-    assert 'FROM "temp"."param_ids" AS "ids"' in sqlite(sql).sql
+    sql = f"SELECT r.exposure FROM {RAW_SQL} r JOIN param.ids ON r.dataset_id = ids.value"
+    assert 'JOIN "temp"."param_ids" AS "ids"' in sqlite(sql).sql
     lowered = postgres(sql)
-    assert '(SELECT UNNEST(CAST(%(ids)s AS UUID[])) AS "value") AS "ids"' in lowered.sql
+    assert '(SELECT UNNEST(CAST(%(ids.value)s AS UUID[])) AS "value") AS "ids"' in lowered.sql
     assert lowered.key_names == ("ids",)
+
+
+def test_asks_for_one_column_of_keys_by_an_array_or_a_list() -> None:
+    sql = f"SELECT exposure FROM {RAW_SQL} r WHERE r.dataset_id IN (SELECT value FROM param.ids) AND exposure > 1"
+    assert '"dataset_id" IN (SELECT "ids"."value" AS "value" FROM "temp"."param_ids" AS "ids")' in sqlite(sql).sql
+    assert '"dataset_id" = ANY(CAST(%(ids.value)s AS UUID[]))' in postgres(sql).sql
+    assert postgres(sql).key_names == ("ids",)
+
+
+def test_asks_for_several_columns_of_keys_in_one_condition() -> None:
+    sql = f"""SELECT r.detector FROM {RAW_SQL} r WHERE r.detector > 3 AND EXISTS (SELECT 1 AS one FROM param.places p
+              WHERE p.exposure = r.exposure AND r.instrument = p.instrument)"""
+    assert '("r"."exposure", "r"."instrument") IN (SELECT "p"."exposure" AS "exposure", ' in sqlite(sql).sql
+    lowered = postgres(sql)
+    assert 'UNNEST(CAST(%(places.instrument)s AS TEXT[])) AS "instrument") AS "p"' in lowered.sql
+    # where NULL is not false, the condition stays as it is
+    assert "EXISTS" in sqlite(sql.replace("AND EXISTS", "AND NOT EXISTS")).sql
+    assert "EXISTS" in sqlite(sql.replace("r.instrument = p.instrument", "p.exposure < r.detector")).sql
 
 
 def test_shipped_keys_work_on_postgres(postgres_url: str) -> None:
@@ -104,7 +127,7 @@ def test_shipped_keys_work_on_postgres(postgres_url: str) -> None:
     lowered = postgres(sql)
     assert lowered.key_names == ("visits", "names")
     with psycopg.connect(postgres_url) as connection:
-        rows = connection.execute(lowered.sql, {"visits": [3, 1], "names": ["50%", "x"]}).fetchall()
+        rows = connection.execute(lowered.sql, {"visits.value": [3, 1], "names.value": ["50%", "x"]}).fetchall()
     assert sorted(rows) == [(1, "50%"), (3, "50%"), (3, "x")]
 
 
@@ -195,7 +218,9 @@ HOSTILE = [
     f"SELECT exposure FROM {RAW_SQL} TABLESAMPLE SYSTEM (1)",
     f"SELECT exposure FROM ONLY {RAW_SQL}",
     f"SELECT exposure FROM {RAW_SQL} WHERE run LIKE 'a%'",
-    f"SELECT sum(exposure) FROM {RAW_SQL}",
+    f"SELECT sum(exposure + 1) FROM {RAW_SQL}",
+    f"SELECT sum(q.x) FROM (SELECT exposure + 1 AS x FROM {RAW_SQL}) q",
+    f"WITH q AS (SELECT exposure + 1 AS x FROM {RAW_SQL}) SELECT sum(q.x) FROM q",
     f"SELECT exposure / 2 FROM {RAW_SQL}",
     f"SELECT exposure FROM {RAW_SQL} WHERE exposure = $1",
     f"SELECT exposure FROM {RAW_SQL} WHERE exposure = ?",

@@ -239,7 +239,7 @@ def test_a_catalog_survives_encoding() -> None:
 
 def test_rows_arrive_with_the_positions_that_were_read(service: Service, client: SiteClient) -> None:
     service.batches = [batch((1, "a"), (2, None)), batch((3, "c"))]
-    keys = {"ids": pa.array([uuid.UUID(int=5).bytes], pa.binary(16)).cast(pa.binary(16))}
+    keys = {"ids": pa.table({"value": pa.array([uuid.UUID(int=5).bytes], pa.uuid())})}
     with client.execute("SELECT", COLUMNS, keys, user="u", row_count_max=9, timeout_s=30) as rows:
         found = [row for part in rows for row in part.to_pylist()]
     assert found == [{"n": 1, "word": "a"}, {"n": 2, "word": None}, {"n": 3, "word": "c"}]
@@ -248,7 +248,7 @@ def test_rows_arrive_with_the_positions_that_were_read(service: Service, client:
     assert service.call is not None
     assert service.call.columns == (("n", LogicalType.INT64), ("word", LogicalType.STRING))
     assert (service.call.user, service.call.row_count_max) == ("u", 9)
-    assert service.call.keys["ids"].to_pylist() == [uuid.UUID(int=5).bytes]
+    assert service.call.keys["ids"].to_pylist() == [{"value": uuid.UUID(int=5)}]
 
 
 def test_an_answer_without_rows_is_no_error(client: SiteClient) -> None:

@@ -7,22 +7,34 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GetCatalogRequest(_message.Message):
-    __slots__ = ("known_version", "user")
+    __slots__ = ("known_version", "user", "known_layout", "known_statistics")
     KNOWN_VERSION_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_STATISTICS_FIELD_NUMBER: _ClassVar[int]
     known_version: str
     user: str
-    def __init__(self, known_version: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
+    known_layout: str
+    known_statistics: str
+    def __init__(self, known_version: _Optional[str] = ..., user: _Optional[str] = ..., known_layout: _Optional[str] = ..., known_statistics: _Optional[str] = ...) -> None: ...
 
 class GetCatalogResponse(_message.Message):
-    __slots__ = ("site", "version", "catalog")
+    __slots__ = ("site", "version", "catalog", "state", "statistics", "layout", "statistics_version")
     SITE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CATALOG_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_VERSION_FIELD_NUMBER: _ClassVar[int]
     site: str
     version: str
     catalog: bytes
-    def __init__(self, site: _Optional[str] = ..., version: _Optional[str] = ..., catalog: _Optional[bytes] = ...) -> None: ...
+    state: bytes
+    statistics: bytes
+    layout: str
+    statistics_version: str
+    def __init__(self, site: _Optional[str] = ..., version: _Optional[str] = ..., catalog: _Optional[bytes] = ..., state: _Optional[bytes] = ..., statistics: _Optional[bytes] = ..., layout: _Optional[str] = ..., statistics_version: _Optional[str] = ...) -> None: ...
 
 class KeyTable(_message.Message):
     __slots__ = ("name", "arrow")
@@ -33,20 +45,22 @@ class KeyTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., arrow: _Optional[bytes] = ...) -> None: ...
 
 class ExecuteRequest(_message.Message):
-    __slots__ = ("sql", "schema", "keys", "user", "query_id", "row_count_max")
+    __slots__ = ("sql", "schema", "keys", "user", "query_id", "row_count_max", "compression")
     SQL_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     QUERY_ID_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_MAX_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     sql: str
     schema: bytes
     keys: _containers.RepeatedCompositeFieldContainer[KeyTable]
     user: str
     query_id: str
     row_count_max: int
-    def __init__(self, sql: _Optional[str] = ..., schema: _Optional[bytes] = ..., keys: _Optional[_Iterable[_Union[KeyTable, _Mapping]]] = ..., user: _Optional[str] = ..., query_id: _Optional[str] = ..., row_count_max: _Optional[int] = ...) -> None: ...
+    compression: str
+    def __init__(self, sql: _Optional[str] = ..., schema: _Optional[bytes] = ..., keys: _Optional[_Iterable[_Union[KeyTable, _Mapping]]] = ..., user: _Optional[str] = ..., query_id: _Optional[str] = ..., row_count_max: _Optional[int] = ..., compression: _Optional[str] = ...) -> None: ...
 
 class SchemaPosition(_message.Message):
     __slots__ = ("site", "schema", "epoch", "lsn")

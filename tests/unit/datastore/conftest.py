@@ -48,8 +48,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Datastore]
         root = f"/{tmp_path.name}"
         store = Datastore(f"memory:/{root}")
         yield store
-        if store._system.exists(root):
-            store._system.rm(root, recursive=True)
+        for path, _info in list(store.walk()):
+            store.remove(path)
 
 
 @pytest.fixture
@@ -68,7 +68,6 @@ def names_below() -> Callable[[Datastore], list[str]]:
     """Every file of a store, hidden ones too, by path below its root."""
 
     def names(store: Datastore) -> list[str]:
-        found = store._system.find(store._root)
-        return sorted(str(path).removeprefix(store._root).lstrip("/") for path in found)
+        return sorted(path for path, _info in store.walk())
 
     return names

@@ -12,9 +12,13 @@ from typing import Any
 import attrs
 import duckdb
 import psycopg
+import pyarrow as pa
 
+from federation.execution.key_tables import fill_key_table, key_columns
 from federation.execution.lowering import Dialect, Lowered, PhysicalTable, lower
 from federation.execution.region_functions import pair_table, register_region_functions
+from federation.execution.shipped_keys import distinct_keys
+from federation.execution.stages import in_stages
 from federation.model.catalog import FederationCatalog, SchemaCatalog, SiteCatalog, TableStats
 from federation.model.logical import ColumnDef, LogicalType, TableDef
 from federation.model.position import SchemaId
@@ -39,7 +43,8 @@ MINUTE_NS = 60_000_000_000
 def connect_duckdb() -> duckdb.DuckDBPyConnection:
     """DuckDB with the settings of the local engine."""
     connection = duckdb.connect()
-    for setting in ("integer_division=true", "default_null_order='postgres'", "TimeZone='UTC'"):
+    settings = ("integer_division=true", "default_null_order='postgres'", "TimeZone='UTC'")
+    for setting in (*settings, "arrow_lossless_conversion=true"):
         connection.execute(f"SET {setting}")
     return connection
 
@@ -80,12 +85,18 @@ class World:
     directory: Path
     connections: dict[str, sqlite3.Connection] = attrs.field(factory=dict)
 
-    def catalog(self, home: str, staleness_s: float | None = None) -> FederationCatalog:
+    def catalog(
+        self, home: str, staleness_s: float | None = None, seed: int | None = None
+    ) -> FederationCatalog:
+        """What the sites hold; with ``seed``, and statistics that are wrong, so that plans differ."""
+        rng = random.Random(seed)
         sites = []
         for site, schemas in self.holders.items():
             held = []
             for schema in schemas:
                 stats = {t.name: TableStats(len(self.rows[schema, t.name])) for t in self.tables[schema]}
+                if seed is not None:
+                    stats = {name: made_up(known, rng) for name, known in stats.items()}
                 age = 0.0 if schema.site == site else staleness_s
                 held.append(SchemaCatalog(schema, "e", 1, 1, age, self.tables[schema], stats))
             sites.append(SiteCatalog(site, "v", tuple(held)))
@@ -116,19 +127,34 @@ class World:
             connection.commit()
             self.connections[site] = connection
 
-    def run_fragment(self, fragment: Fragment) -> Rows:
-        lowered: Lowered = lower(fragment.sql, "sqlite", self.physical(fragment.site), {})
+    def run_fragment(
+        self, fragment: Fragment, keys: Mapping[str, pa.Table] | None = None, without: tuple[str, ...] = ()
+    ) -> Rows:
+        """Its rows, asked with ``keys``, or without those called ``without``."""
+        tables = {name: key_columns(table) for name, table in (keys or {}).items() if name not in without}
+        sql = fragment.sql_without(without)
+        lowered: Lowered = lower(sql, "sqlite", self.physical(fragment.site), tables)
         assert lowered.column_names == tuple(c.name for c in fragment.columns)
-        found = self.connections[fragment.site].execute(lowered.sql).fetchall()
+        connection = self.connections[fragment.site]
+        for name in lowered.key_names:
+            connection.execute(f"DROP TABLE IF EXISTS temp.param_{name}")
+            fill_key_table(connection, name, (keys or {})[name])
+        found = connection.execute(lowered.sql).fetchall()
         kinds = [column.type for column in fragment.columns]
         return [tuple(from_sqlite(v, k) for v, k in zip(row, kinds, strict=True)) for row in found]
 
-    def answer(self, sql: str, catalog: FederationCatalog, options: PlanOptions) -> Rows:
-        """Plan, run every fragment at its site, and finish locally."""
+    def answer(
+        self, sql: str, catalog: FederationCatalog, options: PlanOptions, *, with_keys: bool = True
+    ) -> Rows:
+        """Plan, run every fragment at its site, ``with_keys`` where the plan has some, and finish locally."""
         made = plan(sql, catalog, options)
         connection = connect_duckdb()
-        for fragment in made.fragments:
-            load(connection, fragment.id, fragment.columns, self.run_fragment(fragment))
+        for fragment in in_stages(made.fragments):
+            givers = {source.fragment for key in fragment.keys for source in key.sources}
+            rows = {giver: connection.table(giver).to_arrow_table() for giver in givers}
+            keys = {key.name: distinct_keys(key, rows) for key in fragment.keys}
+            without = () if with_keys else tuple(keys)
+            load(connection, fragment.id, fragment.columns, self.run_fragment(fragment, keys, without))
         for literal in made.literal_tables:
             load(connection, literal.name, literal.columns, list(literal.rows))
         statements = [made.local_sql, *(sql for p in made.pair_tables for sql in (p.left_sql, p.right_sql))]
@@ -158,6 +184,12 @@ class World:
         for name, (table, seen) in bare.items():
             load(connection, f'main."{name}"', table.columns, list(seen.values()))
         return connection
+
+
+def made_up(stats: TableStats, rng: random.Random) -> TableStats:
+    """Statistics by which another plan is the best one, and which tell no lie that a plan may rely on."""
+    factor = rng.choice([1, 10, 1_000, 100_000])
+    return TableStats(stats.row_count * factor, is_exact=stats.row_count == 0)
 
 
 def physical_name(schema: SchemaId, site: str) -> str:

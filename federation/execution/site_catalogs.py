@@ -1,0 +1,168 @@
+"""The sites' catalogs: those of now, asked for once however many want them, and the last ones known."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from typing import TYPE_CHECKING
+
+from federation.errors import UnavailableError
+from federation.model.catalog import FederationCatalog
+from federation.request_context import RequestPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
+
+    from federation.execution.gathering import QueryableSite
+    from federation.model.catalog import SiteCatalog
+
+__all__ = ["AskedCatalogs", "SiteCatalogs"]
+
+#: sites that are asked for their catalogs at one time
+_ASKED_AT_ONCE = 256
+
+
+class AskedCatalogs:
+    """Catalogs that are on their way; `result` waits for them."""
+
+    def __init__(
+        self,
+        futures: Mapping[str, Future[SiteCatalog]],
+        down: Mapping[str, str],
+        combine: Callable[[Mapping[str, SiteCatalog], Mapping[str, str]], FederationCatalog],
+    ) -> None:
+        self._futures, self._down, self._combine = dict(futures), dict(down), combine
+
+    def result(self) -> FederationCatalog:
+        """The catalog of all sites that answered, with the reason for those that did not."""
+        sites, down = {}, dict(self._down)
+        for site, future in self._futures.items():
+            try:
+                sites[site] = future.result()
+            except UnavailableError as error:
+                down[site] = error.message
+        return self._combine(sites, down)
+
+    def when_done(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once, in some thread, when every site has answered or failed."""
+        left = len(self._futures)
+        lock = threading.Lock()
+
+        def count(_future: Future[SiteCatalog]) -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                is_last = left == 0
+            if is_last:
+                then()
+
+        for future in self._futures.values():
+            future.add_done_callback(count)
+
+
+class SiteCatalogs:
+    """What the sites of one federation hold, home first, as one user may see it; safe between threads."""
+
+    def __init__(self, home: str, clients: Mapping[str, QueryableSite], user: str = "") -> None:
+        self._home, self._clients, self._user = home, clients, user
+        self._pool = RequestPool(
+            max(1, min(len(clients), _ASKED_AT_ONCE)), thread_name_prefix="federation-catalog"
+        )
+        self._lock = threading.Lock()
+        self._sites: dict[str, SiteCatalog] = {}
+        self._down: dict[str, str] = {}
+        #: requests that no thread has begun yet
+        self._unsent: dict[str, Future[SiteCatalog]] = {}
+        #: the first request to a site of which nothing is known
+        self._first: dict[str, Future[SiteCatalog]] = {}
+        self._combined: tuple[tuple[SiteCatalog, ...], dict[str, str], FederationCatalog] | None = None
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def known(self) -> FederationCatalog | None:
+        """What the sites said when they were last asked; None while one of them never was."""
+        with self._lock:
+            first = list(self._first.values())
+        # somebody is being told everything just now: there is no need to be told it too
+        concurrent.futures.wait(first)
+        with self._lock:
+            if any(site not in self._sites and site not in self._down for site in self._clients):
+                return None
+            sites = {site: known for site, known in self._sites.items() if site not in self._down}
+            down = dict(self._down)
+        return self._combine(sites, down) if sites else None
+
+    def ask(self, unreachable: Mapping[str, str] | None = None) -> AskedCatalogs:
+        """Ask all sites at once but those that are ``unreachable``, for which the reason is given."""
+        down = dict(unreachable or {})
+        futures = {site: self._submit(site) for site in self._order() if site not in down}
+        return AskedCatalogs(futures, down, self._combine)
+
+    def fresh(self, unreachable: Mapping[str, str] | None = None) -> FederationCatalog:
+        """What all sites hold now."""
+        return self.ask(unreachable).result()
+
+    def _order(self) -> list[str]:
+        return sorted(self._clients, key=lambda site: site != self._home)
+
+    def _submit(self, site: str) -> Future[SiteCatalog]:
+        with self._lock:
+            future = self._unsent.get(site)
+            if future is None:
+                future = self._pool.submit(self._fetch, site)
+                self._unsent[site] = future
+                if site not in self._sites and site not in self._down:
+                    self._first.setdefault(site, future)
+            return future
+
+    def _fetch(self, site: str) -> SiteCatalog:
+        with self._lock:
+            # who asks from now on may know of a commit that this request comes too early for
+            self._unsent.pop(site, None)
+            known = self._sites.get(site)
+        try:
+            fresh = self._clients[site].get_catalog(known.version if known else "", self._user)
+            if fresh is None:
+                if known is None:
+                    raise UnavailableError(
+                        f"site {site} sent no catalog", hint="bring both sites to one version"
+                    )
+                fresh = known
+        except UnavailableError as error:
+            with self._lock:
+                self._down[site] = error.message
+                self._first.pop(site, None)
+            raise
+        except BaseException:
+            with self._lock:
+                self._first.pop(site, None)
+            raise
+        with self._lock:
+            self._sites[site] = fresh
+            self._down.pop(site, None)
+            self._first.pop(site, None)
+        return fresh
+
+    def _combine(self, sites: Mapping[str, SiteCatalog], down: Mapping[str, str]) -> FederationCatalog:
+        """The sites in order of nearness; the same object as long as they said the same."""
+        ordered = tuple(sites[site] for site in self._order() if site in sites)
+        with self._lock:
+            last = self._combined
+        if (
+            last is not None
+            and len(last[0]) == len(ordered)
+            and all(map(_is_same, last[0], ordered))
+            and last[1] == down
+        ):
+            return last[2]
+        made = FederationCatalog.permitted(self._home, ordered, dict(down))
+        with self._lock:
+            self._combined = (ordered, dict(down), made)
+        return made
+
+
+def _is_same(one: SiteCatalog, other: SiteCatalog) -> bool:
+    return one is other

@@ -1,0 +1,121 @@
+"""What holds of every row of a schema's table, and whether a condition can hold for any: certain, never estimated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+from sqlglot import exp
+
+from federation.planner.pushdown import conjuncts
+from federation.planner.selectivity import literal_value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from federation.model.statistics import ColumnStats, TableStats, Value
+
+__all__ = ["Fact", "are_apart", "excludes", "facts_of"]
+
+
+@attrs.frozen
+class Fact:
+    """Every value of a column that is not NULL lies from ``low`` to ``high``, and is one of ``values`` if given."""
+
+    low: Value
+    high: Value
+    values: frozenset[Value] | None = None
+
+    def admits(self, value: Value) -> bool:
+        """Whether some row may have the value."""
+        if not _compare(value, self.low):
+            return True
+        if value < self.low or value > self.high:  # type: ignore[operator]
+            return False
+        return self.values is None or value in self.values
+
+    def admits_range(self, low: Value | None, high: Value | None) -> bool:
+        """Whether some row may have a value from ``low`` to ``high``; None is no bound."""
+        if any(bound is not None and not _compare(bound, self.low) for bound in (low, high)):
+            return True
+        if self.values is not None:
+            return any(
+                (low is None or value >= low) and (high is None or value <= high)  # type: ignore[operator]
+                for value in self.values
+            )
+        return not (
+            (low is not None and self.high < low)  # type: ignore[operator]
+            or (high is not None and self.low > high)  # type: ignore[operator]
+        )
+
+
+def facts_of(stats: TableStats | None) -> dict[str, Fact]:
+    """What the statistics say for certain, at the position of the catalog that has them."""
+    if stats is None or not stats.is_current:
+        return {}
+    found = {name: _fact(column) for name, column in stats.columns.items()}
+    return {name: fact for name, fact in found.items() if fact is not None}
+
+
+def _fact(column: ColumnStats) -> Fact | None:
+    if not column.is_exact or column.low is None or column.high is None:
+        return None
+    values = frozenset(value for value, _ in column.common) if column.is_complete else None
+    return Fact(column.low, column.high, values)
+
+
+def are_apart(one: Fact, other: Fact) -> bool:
+    """Whether no value is in both columns."""
+    if not _compare(one.low, other.low):
+        return False
+    if one.values is not None and other.values is not None:
+        return not one.values & other.values
+    if one.values is not None:
+        return not any(other.admits(value) for value in one.values)
+    if other.values is not None:
+        return not any(one.admits(value) for value in other.values)
+    return not one.admits_range(other.low, other.high)
+
+
+def excludes(facts: Mapping[str, Fact], condition: exp.Expr) -> bool:
+    """Whether a condition on the columns that ``facts`` are about holds for no row; False where that is not certain."""
+    node = condition.unnest()
+    if isinstance(node, exp.And):
+        return any(excludes(facts, part) for part in conjuncts(node))
+    if isinstance(node, exp.Or):
+        return excludes(facts, node.this) and excludes(facts, node.expression)
+    if isinstance(node, (exp.LT, exp.LTE, exp.GT, exp.GTE, exp.EQ)):
+        return _excludes_comparison(facts, node)
+    fact = _fact_for(facts, node.this) if isinstance(node, (exp.In, exp.Between)) else None
+    if fact is None:
+        return False
+    if isinstance(node, exp.In):
+        values = [literal_value(one) for one in node.expressions]
+        return bool(values) and all(value is not None and not fact.admits(value) for value in values)
+    low, high = literal_value(node.args["low"]), literal_value(node.args["high"])
+    return low is not None and high is not None and not fact.admits_range(low, high)
+
+
+def _excludes_comparison(facts: Mapping[str, Fact], node: exp.Expr) -> bool:
+    fact, value, is_mirrored = _fact_for(facts, node.this), literal_value(node.expression), False
+    if fact is None:
+        fact, value, is_mirrored = _fact_for(facts, node.expression), literal_value(node.this), True
+    if fact is None or value is None or not _compare(value, fact.low):
+        return False
+    if isinstance(node, exp.EQ):
+        return not fact.admits(value)
+    if isinstance(node, (exp.LT, exp.LTE)) != is_mirrored:
+        strict = isinstance(node, (exp.LT, exp.GT))
+        return fact.low > value or (strict and fact.low == value)  # type: ignore[operator]
+    strict = isinstance(node, (exp.LT, exp.GT))
+    return fact.high < value or (strict and fact.high == value)  # type: ignore[operator]
+
+
+def _fact_for(facts: Mapping[str, Fact], node: exp.Expr | None) -> Fact | None:
+    inner = node.unnest() if node is not None else None
+    return facts.get(inner.name) if isinstance(inner, exp.Column) else None
+
+
+def _compare(one: Value, other: Value) -> bool:
+    """Whether two values are of kinds that compare: texts with texts, numbers with numbers."""
+    return isinstance(one, str) == isinstance(other, str)

@@ -1,0 +1,169 @@
+"""Through a local statement to the fragments below it: whose values a source's columns have, and which may be filtered.
+
+Two questions with different answers. Values of a column come from fragments also through what drops rows. A filter
+reaches a fragment only through what it commutes with, and only if nothing else reads the fragment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from federation.planner.commuting import Passage, output_columns, passage
+from federation.planner.plan import KeySource
+from federation.planner.scopes import sources_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from federation.model.logical import TableDef
+    from federation.planner.draft import Draft
+
+__all__ = ["Lineage", "table_definitions"]
+
+
+def table_definitions(draft: Draft) -> dict[tuple[str, str], TableDef]:
+    """Every table that a relation reads, by schema and name."""
+    return {
+        (str(arm.schema), arm.table.name): arm.table
+        for relation in draft.relations.values()
+        for arm in relation.arms
+    }
+
+
+class Lineage:
+    """Of a statement that has been cut; it must not change while this is used."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._definitions = table_definitions(draft)
+        tables = list(draft.tree.find_all(exp.Table))
+        self._ctes = {id(table): cte for table in tables if (cte := _cte_of(table)) is not None}
+        self._fragment_uses = Counter(table.name for table in tables if self._fragment(table))
+        self._cte_uses = Counter(id(cte) for cte in self._ctes.values())
+
+    def _fragment(self, table: exp.Table) -> str | None:
+        """The fragment whose rows a table node stands for."""
+        return table.name if id(table) not in self._ctes and table.name in self._draft.cut else None
+
+    def values(self, node: exp.Expr, names: Sequence[str]) -> tuple[KeySource, ...] | None:
+        """Fragments that together have every row of values of the outputs ``names``; None where they are not known."""
+        if isinstance(node, exp.Table):
+            cte = self._ctes.get(id(node))
+            if cte is not None:
+                return None if _is_recursive(cte) else self.values(cte.this, names)
+            fragment = self._fragment(node)
+            return None if fragment is None else (KeySource(fragment, tuple(names)),)
+        if isinstance(node, exp.Subquery):
+            return self.values(node.this, names)
+        if isinstance(node, exp.SetOperation):
+            left = self.values(node.this, names)
+            if not isinstance(node, exp.Union):
+                return left
+            right = self.values(node.expression, _by_position(node, names))
+            return None if left is None or right is None else (*left, *right)
+        if isinstance(node, exp.Select):
+            columns = output_columns(node, names)
+            if columns is None:
+                return None
+            source = sources_of(node)[columns[0].table]
+            return self.values(source, [column.name for column in columns])
+        return None
+
+    def filtered(self, node: exp.Expr, names: Sequence[str]) -> tuple[KeySource, ...] | None:
+        """Fragments whose rows may be left out where the outputs ``names`` are no key; None where that is not so."""
+        if isinstance(node, exp.Table):
+            cte = self._ctes.get(id(node))
+            if cte is not None:
+                alone = self._cte_uses[id(cte)] == 1 and not _is_recursive(cte)
+                return self.filtered(cte.this, names) if alone else None
+            fragment = self._fragment(node)
+            if fragment is None or self._fragment_uses[fragment] > 1:
+                return None
+            return (KeySource(fragment, tuple(names)),)
+        if any(node.args.get(part) for part in ("limit", "offset")):
+            return None
+        if isinstance(node, exp.Subquery):
+            return self.filtered(node.this, names)
+        if isinstance(node, exp.SetOperation):
+            left = self.filtered(node.this, names)
+            right = self.filtered(node.expression, _by_position(node, names))
+            return None if left is None or right is None else (*left, *right)
+        if isinstance(node, exp.Select):
+            passed = passage(node, names, self._is_fixed)
+            return None if passed is None else self.filtered(passed.source, passed.columns)
+        return None
+
+    def uses(self, fragment: str) -> int:
+        """How often the local statement reads a fragment."""
+        return self._fragment_uses[fragment]
+
+    def _is_fixed(self, window: exp.Window, passed: Passage) -> bool:
+        """Whether a partition is a key of one logical table, whose rows in several schemas agree in the columns.
+
+        Then a filter keeps all of them or none.
+        """
+        partition = [
+            node.name for node in window.args.get("partition_by") or () if isinstance(node, exp.Column)
+        ]
+        arms = self.values(passed.source, [*partition, *passed.columns])
+        if not arms:
+            return False
+        for arm in arms:
+            scanned = self._scanned(arm)
+            if scanned is None:
+                return False
+            table, columns = scanned
+            fixed = {column.name for column in table.columns if column.key_determined} | set(table.key)
+            if (
+                set(columns[: len(partition)]) != set(table.key)
+                or not set(columns[len(partition) :]) <= fixed
+            ):
+                return False
+        return len({self._draft_table(arm.fragment) for arm in arms}) == 1
+
+    def _draft_table(self, fragment: str) -> str:
+        return self._draft.cut[fragment].tree.find(exp.Table).name  # type: ignore[union-attr]
+
+    def _scanned(self, source: KeySource) -> tuple[TableDef, tuple[str, ...]] | None:
+        """The one table that a fragment reads, and which of its columns the fragment's are."""
+        tree = self._draft.cut[source.fragment].tree
+        columns = output_columns(tree, source.columns) if isinstance(tree, exp.Select) else None
+        if columns is None or not isinstance(tree, exp.Select) or tree.args.get("joins"):
+            return None
+        table = tree.args["from_"].this
+        definition = self._definitions.get((table.db, table.name)) if isinstance(table, exp.Table) else None
+        if definition is None:
+            return None
+        return definition, tuple(column.name for column in columns)
+
+
+def _by_position(node: exp.SetOperation, names: Sequence[str]) -> list[str]:
+    left, right = node.this.named_selects, node.expression.named_selects
+    return [right[left.index(name)] if name in left else "" for name in names]
+
+
+def _cte_of(table: exp.Table) -> exp.Expr | None:
+    """The WITH query that a table node names; of several of that name the nearest."""
+    if table.db:
+        return None
+    node: exp.Expr = table
+    while node.parent is not None:
+        parent = node.parent
+        with_ = parent.args.get("with_") if isinstance(parent, exp.Query) else parent
+        if isinstance(with_, exp.With) and with_ is not node:
+            for cte in with_.expressions:
+                if cte.alias == table.name and not (parent is with_ and cte is node):
+                    return cte  # type: ignore[no-any-return]
+                if cte is node:
+                    if cte.alias == table.name and with_.args.get("recursive"):
+                        return cte
+                    break
+        node = parent
+    return None
+
+
+def _is_recursive(cte: exp.Expr) -> bool:
+    return isinstance(cte.parent, exp.With) and bool(cte.parent.args.get("recursive"))

@@ -1,0 +1,102 @@
+"""Which fragments could be asked with keys of which others, whatever it costs."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import attrs
+
+from federation.model.logical import LogicalType
+from federation.planner.key_links import find_links
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from federation.planner.draft import Draft
+    from federation.planner.key_links import Link
+    from federation.planner.lineage import Lineage
+    from federation.planner.plan import KeySource
+
+__all__ = ["Candidate", "candidates"]
+
+#: types whose values are equal in every database if they are equal in one, and that are small
+_KEY_TYPES = {LogicalType.INT64, LogicalType.STRING, LogicalType.UUID, LogicalType.TIMESTAMP}
+#: with more columns than this a link is tried with all of them and with each alone
+_SUBSETS_MAX = 5
+
+
+@attrs.frozen
+class Candidate:
+    """Rows of each of ``receivers`` may be left out whose columns are none of the keys that ``givers`` have together.
+
+    The columns of all of them correspond by position, and have ``types``. ``labels`` are the two sources as the
+    statement names them.
+    """
+
+    givers: tuple[KeySource, ...]
+    receivers: tuple[KeySource, ...]
+    types: tuple[LogicalType, ...]
+    labels: tuple[str, str] = attrs.field(eq=False)
+
+    def without(self, positions: Sequence[int]) -> Candidate:
+        """The same with some columns left out: fewer rows can be."""
+
+        def kept(source: KeySource) -> KeySource:
+            return attrs.evolve(
+                source, columns=tuple(c for n, c in enumerate(source.columns) if n not in positions)
+            )
+
+        types = tuple(t for n, t in enumerate(self.types) if n not in positions)
+        return attrs.evolve(
+            self,
+            givers=tuple(map(kept, self.givers)),
+            receivers=tuple(map(kept, self.receivers)),
+            types=types,
+        )
+
+
+def candidates(draft: Draft, lineage: Lineage) -> Iterator[Candidate]:
+    """Every candidate of the local statement, once."""
+    types = {
+        (fragment.id, column.name): column.type for fragment in draft.fragments for column in fragment.columns
+    }
+    seen = set()
+    for link in find_links(draft.tree):
+        for found in _of_link(link, lineage, types):
+            if found not in seen:
+                seen.add(found)
+                yield found
+
+
+def _of_link(
+    link: Link, lineage: Lineage, types: dict[tuple[str, str], LogicalType | None]
+) -> Iterator[Candidate]:
+    """The candidate with the most columns; all of those with as many where not all columns can take part."""
+    pairs = list({receiver: (giver, receiver) for giver, receiver in reversed(link.pairs)}.values())[::-1]
+    sizes = range(len(pairs), 0, -1) if len(pairs) <= _SUBSETS_MAX else (len(pairs), 1)
+    for size in sizes:
+        found = []
+        for chosen in combinations(pairs, size):
+            givers = lineage.values(link.giver.node, [giver for giver, _ in chosen])
+            receivers = lineage.filtered(link.receiver.node, [receiver for _, receiver in chosen])
+            if givers is None or receivers is None:
+                continue
+            kinds = _types([*givers, *receivers], types)
+            if kinds is not None:
+                labels = (link.giver.label, link.receiver.label)
+                found.append(Candidate(tuple(dict.fromkeys(givers)), receivers, kinds, labels))
+        if found:
+            yield from found
+            return
+
+
+def _types(
+    sources: Sequence[KeySource], types: dict[tuple[str, str], LogicalType | None]
+) -> tuple[LogicalType, ...] | None:
+    """The columns' types, where they are those of keys and the same everywhere."""
+    found = {tuple(types.get((source.fragment, column)) for column in source.columns) for source in sources}
+    if len(found) != 1:
+        return None
+    known = [kind for kind in found.pop() if kind is not None and kind in _KEY_TYPES]
+    return tuple(known) if len(known) == len(sources[0].columns) else None

@@ -1,0 +1,166 @@
+"""What shipping keys to a fragment costs and saves, in bytes moved, with a round trip counted as bytes.
+
+On a connection that has been idle, TCP starts with ten segments and doubles them each round trip, so that fetching a
+quarter of a megabyte takes four to five round trips, however long these are. Hence a round trip is worth about as
+many bytes as one moves in that time, on a slow line and on a fast one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from federation.model.logical import LogicalType
+from federation.planner.estimate import query_profile
+from federation.planner.profiles import DEFAULT_WIDTH, distinct_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from federation.planner.draft import Draft
+    from federation.planner.plan import Fragment
+    from federation.planner.profiles import Profile
+
+__all__ = ["ROUND_TRIP_BYTES", "Sizes", "key_count_max", "key_width"]
+
+#: what waiting for another site's answer costs
+ROUND_TRIP_BYTES = 128 << 10
+#: the same for a site in this process
+_LOCAL_TRIP_BYTES = 8 << 10
+#: above this share of a table's keys, reading it whole is cheaper for its database
+_KEYS_SHARE = 0.5
+#: bytes of keys in one request
+_KEY_BYTES_MAX = 16 << 20
+#: rows of a fragment whose tables have no statistics
+_UNKNOWN_ROWS = 100_000.0
+
+
+def key_width(types: Sequence[LogicalType]) -> float:
+    """Bytes of one key."""
+    return sum(DEFAULT_WIDTH[type_] for type_ in types)
+
+
+def key_count_max(rows: float, row_width: float, distinct: float, width: float) -> int:
+    """With more keys than this, asking for all ``rows`` is cheaper than for those with the keys.
+
+    ``distinct`` is the number of keys that the rows have, ``width`` the bytes of a key.
+    """
+    # the rows without a key must be worth more than the keys: (1 - n / distinct) * rows * row_width > n * width
+    by_bytes = rows * row_width / (rows * row_width / max(distinct, 1.0) + width)
+    return max(1, int(min(by_bytes, distinct * _KEYS_SHARE, _KEY_BYTES_MAX / width)))
+
+
+@attrs.define
+class _Size:
+    rows: float
+    all_rows: float
+    width: float
+    profile: Profile
+    outputs: Mapping[str, str]
+
+
+class Sizes:
+    """Sizes of the fragments as reductions are decided on: rows that are left, keys they have, when they are here."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._sizes = {fragment.id: self._size(draft, fragment) for fragment in draft.fragments}
+        local = {site.site for site in draft.catalog.sites if site.is_in_process}
+        self._trips = {
+            fragment.id: _LOCAL_TRIP_BYTES if fragment.site in local else ROUND_TRIP_BYTES
+            for fragment in draft.fragments
+        }
+        #: the fragments that each one waits for
+        self.waits_for: dict[str, set[str]] = {fragment.id: set() for fragment in draft.fragments}
+
+    @staticmethod
+    def _size(draft: Draft, fragment: Fragment) -> _Size:
+        cut = draft.cut[fragment.id]
+        profile = query_profile(cut.query, cut.relations)
+        outputs = dict(
+            zip((column.name for column in fragment.columns), cut.query.named_selects, strict=True)
+        )
+        width = sum(
+            found
+            if (found := profile.column(outputs[column.name]).width) is not None
+            else DEFAULT_WIDTH[column.type or LogicalType.STRING]
+            for column in fragment.columns
+        )
+        rows = _UNKNOWN_ROWS if profile.rows is None else profile.rows
+        return _Size(rows, rows, width, profile, outputs)
+
+    def rows(self, fragment: str) -> float:
+        """Rows that the fragment gives, by the reductions so far."""
+        return self._sizes[fragment].rows
+
+    def all_rows(self, fragment: str) -> float:
+        """Rows that the fragment gives without keys."""
+        return self._sizes[fragment].all_rows
+
+    def width(self, fragment: str) -> float:
+        """Bytes of one row."""
+        return self._sizes[fragment].width
+
+    def is_constant(self, fragment: str, column: str) -> bool:
+        """Whether a column has one value only, as far as is known."""
+        size = self._sizes[fragment]
+        distinct = size.profile.column(size.outputs[column]).distinct_count
+        return distinct is not None and distinct <= 1 < size.all_rows
+
+    def distinct(self, fragment: str, columns: Sequence[str]) -> float:
+        """Different keys in the fragment's rows without reductions."""
+        size = self._sizes[fragment]
+        found = distinct_of(size.profile, [size.outputs[column] for column in columns])
+        return min(size.all_rows, size.all_rows if found is None else found)
+
+    def keys(self, fragment: str, columns: Sequence[str]) -> float:
+        """Different keys in the fragment's rows by the reductions so far."""
+        return min(self.distinct(fragment, columns), self.rows(fragment))
+
+    def left(self, fragment: str, columns: Sequence[str], key_count: float) -> float:
+        """Rows of the fragment that ``key_count`` keys leave."""
+        distinct = max(self.distinct(fragment, columns), 1.0)
+        return self.rows(fragment) * min(1.0, key_count / distinct)
+
+    def reduce(self, fragment: str, rows: float, waits_for: set[str]) -> None:
+        """Take it that a fragment gives ``rows`` only, and is asked once others have answered."""
+        self._sizes[fragment].rows = rows
+        self.waits_for[fragment] |= waits_for
+
+    def waiting(self, more: Mapping[str, set[str]] | None = None) -> int:
+        """What the longest chain of fragments that wait for each other costs, with ``more`` to wait for."""
+        memory: dict[str, int] = {}
+
+        def until(fragment: str) -> int:
+            if fragment not in memory:
+                before = self.waits_for[fragment] | (more or {}).get(fragment, set())
+                memory[fragment] = self._trips[fragment] + max(map(until, before), default=0)
+            return memory[fragment]
+
+        return max(map(until, self._sizes), default=0)
+
+    def in_order(self) -> list[str]:
+        """The fragments, each after those that it waits for."""
+        ordered: dict[str, None] = {}
+
+        def add(fragment: str) -> None:
+            if fragment not in ordered:
+                for before in sorted(self.waits_for[fragment]):
+                    add(before)
+                ordered[fragment] = None
+
+        for fragment in self._sizes:
+            add(fragment)
+        return list(ordered)
+
+    def depends(self, fragment: str, on: str) -> bool:
+        """Whether a fragment waits for another one, or is that one."""
+        todo, seen = [fragment], set()
+        while todo:
+            one = todo.pop()
+            if one == on:
+                return True
+            if one not in seen:
+                seen.add(one)
+                todo.extend(self.waits_for[one])
+        return False
