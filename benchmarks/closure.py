@@ -87,7 +87,8 @@ class Pipeline:
         """Some of the last products, the same for the same number."""
         last = np.flatnonzero(self.level == len(LEVELS) - 1)
         chosen = np.random.default_rng(count).choice(last, min(count, len(last)), replace=False)
-        return self.ids[chosen]
+        found: Ids = self.ids[chosen]
+        return found
 
 
 def load(registry: Registry, ids: Ids, edges: Ints) -> None:
@@ -101,9 +102,12 @@ def load(registry: Registry, ids: Ids, edges: Ints) -> None:
         if registry.database.kind == "sqlite":
             raw.executemany(f'INSERT INTO "{schema}".provenance VALUES (?, ?, NULL)', pairs)
             return
-        with raw.cursor() as cursor, cursor.copy(
-            f'COPY "{schema}".provenance (dataset_id, input_id) FROM STDIN (FORMAT BINARY)'
-        ) as copy:
+        with (
+            raw.cursor() as cursor,
+            cursor.copy(
+                f'COPY "{schema}".provenance (dataset_id, input_id) FROM STDIN (FORMAT BINARY)'
+            ) as copy,
+        ):
             copy.set_types(["uuid", "uuid"])
             for made, used in pairs:
                 copy.write_row((uuid.UUID(bytes=made), uuid.UUID(bytes=used)))
@@ -194,7 +198,9 @@ def rounds(graph: Pipeline, root: Path) -> Iterator[dict[str, object]]:
     seeds = [uuid.UUID(bytes=one.tobytes()) for one in graph.seeds(100)]
     levels = len(LEVELS) - 1
     try:
-        yield line("closure_rounds_pipeline", len(seeds), _rounds(registries, seeds), levels, round(levels / 3, 2))
+        yield line(
+            "closure_rounds_pipeline", len(seeds), _rounds(registries, seeds), levels, round(levels / 3, 2)
+        )
         copied = registries[2]
         for registry in registries[:2]:
             held = copied.ensure_replica(SchemaId(registry.site, registry.site))
@@ -205,8 +211,13 @@ def rounds(graph: Pipeline, root: Path) -> Iterator[dict[str, object]]:
                 ).fetchone()
             with copied.database.write(held.physical) as connection:
                 raw: Any = connection.connection.dbapi_connection
-                raw.executemany(f'INSERT INTO "{held.physical}".provenance VALUES (?, ?, ?)', list(map(tuple, rows)))
-                raw.execute(f'UPDATE "{held.physical}".log_state SET epoch = ?, lsn = ?, chain = ?', tuple(state or ()))
+                raw.executemany(
+                    f'INSERT INTO "{held.physical}".provenance VALUES (?, ?, ?)', list(map(tuple, rows))
+                )
+                raw.execute(
+                    f'UPDATE "{held.physical}".log_state SET epoch = ?, lsn = ?, chain = ?',
+                    tuple(state or ()),
+                )
         yield line("closure_rounds_replicated", len(seeds), _rounds(registries, seeds), levels, float(levels))
     finally:
         for registry in registries:
@@ -245,7 +256,9 @@ def main() -> None:
         for found in lines:
             for one in found:
                 goal, ratio = one["goal"], one["ratio"]
-                missed = isinstance(goal, float) and isinstance(ratio, float) and ratio < goal and not chosen.quick
+                missed = (
+                    isinstance(goal, float) and isinstance(ratio, float) and ratio < goal and not chosen.quick
+                )
                 failed |= missed
                 print(json.dumps(one) if chosen.json else _text(one, missed=missed), flush=True)
     sys.exit(1 if failed else 0)

@@ -237,18 +237,13 @@ def least_bytes(n: int) -> dict[str, int]:
     From each site the columns that the answer needs of the rows that take part in it, and to it the distinct values
     by which it finds them, where another site has to tell.
     """
-    tables = {
-        table.path: table.make(n)
-        for table in TABLES
-        if table.path in ("summit.raw", "base.calexp", "drp.calexp", "u_alice.calexp", "ncsa.visits")
-    }
-    tables["ncsa.good_seeing"] = good_seeing(n)
     with duckdb.connect() as connection:
-        for path, table in tables.items():
-            schema, name = path.split(".")
-            connection.register(f"arriving_{schema}_{name}", table)
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            connection.execute(f"CREATE TABLE {path} AS SELECT * FROM arriving_{schema}_{name}")
+        for table in TABLES:
+            name = f"{table.schema}_{table.name}"
+            connection.register(name, table.make(n))
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.schema}")
+            connection.execute(f"CREATE TABLE {table.path} AS SELECT * FROM {name}")
+            connection.unregister(name)
         return {
             name: sum(_sent_bytes(connection.sql(part).to_arrow_table()) for part in parts)
             for name, parts in _needed(n).items()
@@ -256,34 +251,34 @@ def least_bytes(n: int) -> dict[str, int]:
 
 
 def _needed(n: int) -> dict[str, tuple[str, ...]]:
+    """What each site has to send or to be told, as statements over all tables."""
     asked = queries(n)
-    q1, q3, q5, q6 = asked["Q1"], asked["Q3"], asked["Q5"], asked["Q6"]
-    from_1, from_3 = q1[q1.index("FROM") :], q3[q3.index("FROM") :]
+    q1, q3 = (asked[name][asked[name].index("FROM") :] for name in ("Q1", "Q3"))
+    chosen = asked["Q6"].split("WHERE ")[1].split("\n")[0]
     top = "ORDER BY 2 DESC, 1 LIMIT 100"
-    arms = [part.strip() for part in q6[q6.index("(\n") + 2 : q6.index(") AS u")].split("UNION ALL")]
     return {
         "Q1": (
-            f"SELECT r.dataset_id, r.exposure, r.detector, r.instrument {q1[q1.index('FROM') :].split('JOIN')[0]} "
-            f"{q1[q1.index('WHERE') :]}",
-            f"SELECT DISTINCT c.visit {from_1}",
-            f"SELECT c.visit, c.detector, c.instrument, c.psf_fwhm {from_1}",
+            f"SELECT dataset_id, exposure, detector, instrument FROM summit.raw r {q1[q1.index('WHERE') :]}",
+            f"SELECT DISTINCT c.visit {q1}",
+            f"SELECT c.visit, c.detector, c.instrument, c.psf_fwhm {q1}",
         ),
         "Q3": (
             "SELECT v.visit, v.exposure, v.band, g.seeing FROM ncsa.good_seeing g "
             "JOIN ncsa.visits v ON v.visit = g.visit WHERE g.seeing < 0.5",
-            f"SELECT DISTINCT c.visit {from_3}",
-            f"SELECT c.visit, c.detector, c.instrument, c.dataset_id, c.psf_fwhm {from_3}",
-            f"SELECT DISTINCT r.exposure {from_3}",
-            f"SELECT DISTINCT r.exposure, r.detector, r.instrument, r.dataset_id {from_3}",
+            f"SELECT DISTINCT c.visit {q3}",
+            f"SELECT c.visit, c.detector, c.instrument, c.dataset_id, c.psf_fwhm {q3}",
+            f"SELECT DISTINCT r.exposure {q3}",
+            f"SELECT DISTINCT r.exposure, r.detector, r.instrument, r.dataset_id {q3}",
         ),
         "Q5": (
             f"SELECT dataset_id, ingest_ts FROM summit.raw {top}",
             f"SELECT dataset_id, ingest_ts FROM base.calexp {top}",
             f"SELECT dataset_id, t_begin FROM ncsa.visits {top}",
-        )
-        if q5
-        else (),
-        "Q6": tuple(arm.replace("0 AS lvl, ", "").replace("1, ", "").replace("2, ", "") for arm in arms),
+        ),
+        "Q6": tuple(
+            f"SELECT dataset_id, instrument, visit, detector, run, psf_fwhm FROM {schema}.calexp WHERE {chosen}"
+            for schema in ("u_alice", "drp", "base")
+        ),
     }
 
 

@@ -1,6 +1,6 @@
 """Our side of benchmarks/federated_query.py: a registry and a server for each site, and a session that asks them.
 
-    python benchmarks/federated_query_ours.py SITE_FILE N    fills the registry of one site
+python benchmarks/federated_query_ours.py SITE_FILE N    fills the registry of one site
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def write_site(directory: Path, site: str, port: int, registry_url: str = "sqlit
 def fill_all(files: Mapping[str, Path], n: int) -> None:
     """Make the registries with their tables, at the same time."""
     running = [subprocess.Popen([sys.executable, __file__, str(path), str(n)]) for path in files.values()]
-    if any([process.wait() for process in running]):
+    codes = [process.wait() for process in running]
+    if any(codes):
         raise SystemExit("a registry was not filled")
 
 
@@ -41,7 +42,9 @@ def _fill(path: Path, n: int) -> None:
         for table in data.TABLES:
             if table.site == config.name:
                 registry.create_schema(table.schema)
-                create_table(registry, table.schema, table.name, table.make(n), key=table.key, time_scale="tai")
+                create_table(
+                    registry, table.schema, table.name, table.make(n), key=table.key, time_scale="tai"
+                )
 
 
 @contextlib.contextmanager
@@ -50,11 +53,14 @@ def served(files: Mapping[str, Path]) -> Iterator[dict[str, int]]:
     with contextlib.ExitStack() as stack:
         for path in files.values():
             command = [sys.executable, "-m", "federation", "site", "serve", str(path), "--json"]
-            process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            log = stack.enter_context(path.with_suffix(".log").open("w", encoding="utf-8"))
+            process = stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            )
             stack.callback(process.terminate)
             assert process.stdout is not None
             if not process.stdout.readline():
-                raise SystemExit(f"{path} was not served")
+                raise SystemExit(f"{path} was not served: " + path.with_suffix(".log").read_text()[-500:])
         yield {site: SiteConfig.load(path).listen.port for site, path in files.items()}
 
 

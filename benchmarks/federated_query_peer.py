@@ -1,4 +1,4 @@
-"""postgres_fdw's side of benchmarks/federated_query.py: four PostgreSQL servers, and foreign tables as a DBA sets them up.
+"""postgres_fdw's side of benchmarks/federated_query.py: four PostgreSQL servers, foreign tables as a DBA makes them.
 
 The fourth server holds no data: its foreign tables are the very tables of the other three servers' registries. Each
 setting has a database of its own there.
@@ -85,7 +85,9 @@ def index_tables(port: int, site: str) -> None:
         for table in data.TABLES:
             if table.site == site:
                 for columns in table.indexes:
-                    connection.execute(f"CREATE INDEX ON {table.schema}.ut_{table.name} ({', '.join(columns)})")
+                    connection.execute(
+                        f"CREATE INDEX ON {table.schema}.ut_{table.name} ({', '.join(columns)})"
+                    )
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
 
@@ -110,7 +112,9 @@ class Federated:
         with contextlib.ExitStack() as stack:
             found = {}
             for name, tuning in tunings.items():
-                connection = stack.enter_context(psycopg.connect(server_url(self._port, name), autocommit=True))
+                connection = stack.enter_context(
+                    psycopg.connect(server_url(self._port, name), autocommit=True)
+                )
                 connection.prepare_threshold = None
                 for site, port in ports.items():
                     connection.execute(

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from federation.api import (
         Session,
         connect,
-        create_snapshot,
-        diff_snapshots,
-        extend_snapshot,
         ingest,
         init_site,
         open_snapshot,
@@ -30,9 +27,16 @@ if TYPE_CHECKING:
         serve,
         site_status,
         verify_replica,
-        verify_snapshot,
     )
     from federation.butler_verbs import export_butler, import_butler, read_butler
+    from federation.cache_verbs import (
+        cache_paths,
+        cache_status,
+        expire_cache,
+        pin_cached,
+        run_cache,
+        unpin_cached,
+    )
     from federation.collection_verbs import (
         certify_datasets,
         chain_collections,
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
         untag_datasets,
     )
     from federation.conflict_verbs import list_conflicts, resolve_conflict
+    from federation.consistency_verbs import positions
     from federation.execution.result import Result
     from federation.history_verbs import backup_site, forget_replica, restore_site, site_log
     from federation.migration_verbs import migrate_registry
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
         upstream,
     )
     from federation.repair_verbs import repair_replica
+    from federation.query_log_verbs import site_queries
     from federation.schema_verbs import (
         add_group_member,
         append_table,
@@ -88,15 +94,28 @@ if TYPE_CHECKING:
         revoke_token,
         token_public_key,
     )
+    from federation.snapshot.options import ClosureOptions
+    from federation.snapshot_verbs import (
+        create_snapshot,
+        diff_snapshots,
+        export_snapshot,
+        extend_snapshot,
+        fetch_files,
+        refresh_snapshot,
+        verify_snapshot,
+    )
     from federation.transfer_verbs import transfer
     from federation.watch_verbs import watch
 
 __all__ = [
+    "ClosureOptions",
     "Result",
     "Session",
     "add_group_member",
     "append_table",
     "backup_site",
+    "cache_paths",
+    "cache_status",
     "certify_datasets",
     "chain_collections",
     "connect",
@@ -112,8 +131,11 @@ __all__ = [
     "drop_schema",
     "drop_table",
     "errors",
+    "expire_cache",
     "export_butler",
+    "export_snapshot",
     "extend_snapshot",
+    "fetch_files",
     "find_calibrations",
     "forget_replica",
     "get",
@@ -134,12 +156,15 @@ __all__ = [
     "metric_names",
     "migrate_registry",
     "open_snapshot",
+    "pin_cached",
+    "positions",
     "promote_table",
     "propose_table",
     "put",
     "put_metrics",
     "read_butler",
     "record_activities",
+    "refresh_snapshot",
     "remove_collection",
     "remove_group_member",
     "repair_replica",
@@ -150,15 +175,18 @@ __all__ = [
     "review_table",
     "revoke",
     "revoke_token",
+    "run_cache",
     "schema_felis",
     "serve",
     "show_collection",
     "show_table",
     "site_log",
+    "site_queries",
     "site_status",
     "tag_datasets",
     "token_public_key",
     "transfer",
+    "unpin_cached",
     "untag_datasets",
     "upstream",
     "verify_replica",
@@ -168,22 +196,31 @@ __all__ = [
 
 #: where a name comes from that is not in `federation.api`
 _MODULES = {
+    "ClosureOptions": "federation.snapshot.options",
     "Result": "federation.execution.result",
     "add_group_member": "federation.schema_verbs",
     "append_table": "federation.schema_verbs",
     "backup_site": "federation.history_verbs",
+    "cache_paths": "federation.cache_verbs",
+    "cache_status": "federation.cache_verbs",
     "certify_datasets": "federation.collection_verbs",
     "chain_collections": "federation.collection_verbs",
     "create_collection": "federation.collection_verbs",
     "create_schema": "federation.schema_verbs",
+    "create_snapshot": "federation.snapshot_verbs",
     "create_table": "federation.schema_verbs",
     "dataset_provenance": "federation.provenance_verbs",
     "decertify_datasets": "federation.collection_verbs",
     "describe_table": "federation.schema_verbs",
+    "diff_snapshots": "federation.snapshot_verbs",
     "downstream": "federation.provenance_verbs",
     "drop_schema": "federation.schema_verbs",
     "drop_table": "federation.schema_verbs",
+    "expire_cache": "federation.cache_verbs",
     "export_butler": "federation.butler_verbs",
+    "export_snapshot": "federation.snapshot_verbs",
+    "extend_snapshot": "federation.snapshot_verbs",
+    "fetch_files": "federation.snapshot_verbs",
     "find_calibrations": "federation.collection_verbs",
     "forget_replica": "federation.history_verbs",
     "get": "federation.object_verbs",
@@ -201,12 +238,15 @@ _MODULES = {
     "list_tokens": "federation.security_verbs",
     "metric_names": "federation.provenance_verbs",
     "migrate_registry": "federation.migration_verbs",
+    "pin_cached": "federation.cache_verbs",
+    "positions": "federation.consistency_verbs",
     "promote_table": "federation.schema_verbs",
     "propose_table": "federation.schema_verbs",
     "put": "federation.object_verbs",
     "put_metrics": "federation.provenance_verbs",
     "read_butler": "federation.butler_verbs",
     "record_activities": "federation.provenance_verbs",
+    "refresh_snapshot": "federation.snapshot_verbs",
     "remove_collection": "federation.collection_verbs",
     "remove_group_member": "federation.schema_verbs",
     "repair_replica": "federation.repair_verbs",
@@ -216,15 +256,19 @@ _MODULES = {
     "review_table": "federation.schema_verbs",
     "revoke": "federation.schema_verbs",
     "revoke_token": "federation.security_verbs",
+    "run_cache": "federation.cache_verbs",
     "schema_felis": "federation.schema_verbs",
     "show_collection": "federation.collection_verbs",
     "show_table": "federation.schema_verbs",
     "site_log": "federation.history_verbs",
+    "site_queries": "federation.query_log_verbs",
     "tag_datasets": "federation.collection_verbs",
     "token_public_key": "federation.security_verbs",
     "transfer": "federation.transfer_verbs",
+    "unpin_cached": "federation.cache_verbs",
     "untag_datasets": "federation.collection_verbs",
     "upstream": "federation.provenance_verbs",
+    "verify_snapshot": "federation.snapshot_verbs",
     "watch": "federation.watch_verbs",
 }
 

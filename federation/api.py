@@ -6,7 +6,6 @@ import contextlib
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,26 +41,16 @@ from federation.services.server_lock import ServerLock
 from federation.services.site_server import SiteServer
 from federation.services.telemetry import LOOK_S, ReplicaStates
 from federation.session import Session, SiteReport, connect, open_snapshot
-from federation.snapshot import assemble, consistency
-from federation.snapshot.diff import SnapshotDiff, diff
-from federation.snapshot.source import FederatedSource
-from federation.snapshot_choice import selection_of
 from federation.wire.client import SiteClient
 
 if TYPE_CHECKING:
     from federation.model.dataset import DatasetType
-    from federation.snapshot.assemble import SnapshotReport
-    from federation.snapshot.progress import SnapshotProgress
-    from federation.snapshot.verify import VerifyProgress, VerifyReport
 
 __all__ = [
     "FileToIngest",
     "Session",
     "SiteReport",
     "connect",
-    "create_snapshot",
-    "diff_snapshots",
-    "extend_snapshot",
     "ingest",
     "init_site",
     "open_snapshot",
@@ -69,7 +58,6 @@ __all__ = [
     "serve",
     "site_status",
     "verify_replica",
-    "verify_snapshot",
 ]
 
 #: where the ports of new sites begin
@@ -100,7 +88,7 @@ def init_site(
             f"site {config.name} has a site file already: {config.path}", hint="edit the file instead"
         )
     Registry.create(config).close()
-    store = Datastore(config.datastore_url)
+    store = Datastore(config.datastore_url, config.datastore_options)
     if store.local_root is not None:
         store.local_root.mkdir(parents=True, exist_ok=True)
     return config
@@ -290,7 +278,7 @@ def ingest(
                     declare_type(tx, dataset_type_)
         return ingest_files(
             registry,
-            Datastore(config.datastore_url),
+            Datastore(config.datastore_url, config.datastore_options),
             schema=name,
             run=run,
             dataset_type=dataset_type,
@@ -317,87 +305,3 @@ def _described(
     except NotFoundError:
         return FileToIngest(str(file), data_id)
     return attrs.evolve(known, data_id={**known.data_id, **data_id})
-
-
-def create_snapshot(
-    target: str | Path,
-    *,
-    site: str | Path | None = None,
-    sites: str | Path = "sites",
-    name: str = "",
-    where: str | None = None,
-    dataset_types: Sequence[str] = (),
-    sql: str | None = None,
-    ids: Iterable[uuid.UUID] | Path | None = None,
-    members: Sequence[str] = (),
-    calibrations: Sequence[str] = (),
-    files: bool = True,
-    dry_run: bool = False,
-    progress: Callable[[SnapshotProgress], None] | None = None,
-    user: str | None = None,
-) -> SnapshotReport:
-    """Make a snapshot at ``target`` of chosen datasets and all they depend on, wherever it lives.
-
-    Chosen is what ``sql`` gives as ``dataset_id``, what of ``dataset_types`` meets the condition ``where``, ``ids`` (or
-    a file with one a line), and all of the collections ``members``. ``calibrations`` names collections to search for
-    calibrations valid for what is chosen. The same call continues a run that was cut short. ``user`` is on whose behalf
-    it is made: what they may not read is left out, and the report's ``missing`` names those schemas.
-    """
-    selection = selection_of(where, dataset_types, sql, ids, members, calibrations)
-    with connect(site, sites, user=user) as session:
-        source = FederatedSource(session.coordinator)
-        report = assemble.create_snapshot(
-            source,
-            session.universe,
-            Path(target),
-            selection,
-            name=name,
-            files=files,
-            progress=progress,
-            dry_run=dry_run,
-        )
-        return _with_refused(report, source)
-
-
-def extend_snapshot(
-    target: str | Path,
-    *,
-    site: str | Path | None = None,
-    sites: str | Path = "sites",
-    where: str | None = None,
-    dataset_types: Sequence[str] = (),
-    sql: str | None = None,
-    ids: Iterable[uuid.UUID] | Path | None = None,
-    members: Sequence[str] = (),
-    calibrations: Sequence[str] = (),
-    files: bool = True,
-    dry_run: bool = False,
-    progress: Callable[[SnapshotProgress], None] | None = None,
-    user: str | None = None,
-) -> SnapshotReport:
-    """Add datasets to the snapshot at ``target``, chosen as for `create_snapshot`; only what it lacks is copied."""
-    selection = selection_of(where, dataset_types, sql, ids, members, calibrations)
-    with connect(site, sites, user=user) as session:
-        source = FederatedSource(session.coordinator)
-        report = assemble.extend_snapshot(
-            source, Path(target), selection, files=files, progress=progress, dry_run=dry_run
-        )
-        return _with_refused(report, source)
-
-
-def _with_refused(report: SnapshotReport, source: FederatedSource) -> SnapshotReport:
-    if not source.refused:
-        return report
-    return attrs.evolve(report, missing={**report.missing, "schema": source.refused})
-
-
-def verify_snapshot(
-    path: str | Path, progress: Callable[[VerifyProgress], None] | None = None
-) -> VerifyReport:
-    """Read every byte of a snapshot and compare; the report says what differs, and can raise for it."""
-    return consistency.verify_snapshot(Path(path), progress)
-
-
-def diff_snapshots(a: str | Path, b: str | Path) -> SnapshotDiff:
-    """How two snapshots differ, by their registries and recorded checksums."""
-    return diff(Path(a), Path(b))

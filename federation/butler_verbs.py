@@ -58,7 +58,7 @@ def import_butler(
             export,
             schema=schema or registry.site,
             datastore_root=None if datastore_root is None else str(datastore_root),
-            datastore=Datastore(config.datastore_url) if copy else None,
+            datastore=Datastore(config.datastore_url, config.datastore_options) if copy else None,
             transfer="copy" if copy else "direct",
         )
 
@@ -130,7 +130,7 @@ def export_butler(
             ids=chosen,
             transfer=transfer,
             directory=None if directory is None else Path(directory),
-            datastore=Datastore(config.datastore_url),
+            datastore=Datastore(config.datastore_url, config.datastore_options),
             leave_out=leave_out,
         )
 

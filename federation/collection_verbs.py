@@ -268,7 +268,7 @@ def remove_collection(
     first: a run that is cut short leaves files that no registry knows, never a dataset without its file.
     """
     with _open(site, sites) as (config, registry):
-        store = Datastore(config.datastore_url)
+        store = Datastore(config.datastore_url, config.datastore_options)
         with _writing(registry, schema, user) as tx:
             uris = _files_of(tx, name) if purge else []
             count = collections.remove_collection(tx, name, unchain=unchain, purge=purge)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from federation.config import find_site
 from federation.datastore import Datastore
 from federation.datastore.checksum import of_chunks
-from federation.datastore.source import UrlSource
 from federation.errors import ConflictError, NotFoundError, UserError
 from federation.registry import conflicts, grants
 from federation.registry.artifacts import differ
@@ -48,7 +47,8 @@ def resolve_conflict(
         found = conflicts.read(registry, [wanted])
         size_bytes = None
         if keep == "offered" and found and found[0].kind == "checksum":
-            size_bytes = _size_of_offered(registry, Datastore(config.datastore_url), found[0])
+            store = Datastore(config.datastore_url, config.datastore_options)
+            size_bytes = _size_of_offered(registry, store, found[0])
         schema = _schema_of(registry, wanted)
         grants.check(registry, user, grants.Privilege.WRITE, schema)
         with registry.transaction(schema) as tx:
@@ -70,7 +70,7 @@ def _size_of_offered(registry: Registry, store: Datastore, conflict: Conflict) -
     if uri is None or ("://" not in uri and uri.partition(":")[0] in held_sites):
         return None
     try:
-        with UrlSource(store.resolve(uri)).open() as chunks:
+        with store.source_of(uri).open() as chunks:
             size_bytes, checksum = of_chunks(chunks)
     except NotFoundError as error:
         raise NotFoundError(

@@ -16,6 +16,13 @@ __all__ = ["KILLPOINTS", "killpoint"]
 #: every point there is
 KILLPOINTS: Final = frozenset(
     {
+        "cache.taken_in",
+        "cache.before_chosen",
+        "cache.after_chosen",
+        "cache.after_row",
+        "cache.before_aside",
+        "cache.after_aside",
+        "cache.after_delete",
         "transaction.before_append",
         "transaction.before_commit",
         "transaction.after_commit",

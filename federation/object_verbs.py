@@ -56,7 +56,7 @@ def put(
     with Registry.open(config) as registry:
         return put_object(
             registry,
-            Datastore(config.datastore_url),
+            Datastore(config.datastore_url, config.datastore_options),
             content,
             schema=schema_to_write(registry, schema, user),
             dataset_type=dataset_type,
@@ -96,7 +96,7 @@ def get(
     config = find_site(site, Path(sites))
     with Registry.open(config) as registry:
         ref = _ref(registry, dataset, data_id, collections, timespan)
-        store = Datastore(config.datastore_url)
+        store = Datastore(config.datastore_url, config.datastore_options)
         return read_object(registry, store, ref, as_type, _fetch(config, ref) if fetch else None)
 
 
@@ -115,7 +115,7 @@ def get_file(
     config = find_site(site, Path(sites))
     with Registry.open(config) as registry:
         ref = _ref(registry, dataset, data_id, collections, timespan)
-        store = Datastore(config.datastore_url)
+        store = Datastore(config.datastore_url, config.datastore_options)
         new = copy_object(registry, store, ref, Path(target), _fetch(config, ref) if fetch else None)
         return ref, new
 

@@ -33,9 +33,10 @@ from federation.wire.client import SiteClient
 
 if TYPE_CHECKING:
     from federation.execution.coordinator import QueryableSite
-    from federation.execution.result import Result
+    from federation.execution.result import Result, Stream
     from federation.model.catalog import FederationCatalog, SiteCatalog
     from federation.model.dataset import DatasetType
+    from federation.model.position import Position
     from federation.planner import Plan
     from federation.queries import DataIdQuery, DatasetQuery, DimensionRecordQuery
     from federation.replication.watch import Watch
@@ -100,17 +101,66 @@ class Session:
         partial: bool = False,
         chain: Iterable[str] = (),
         timeout_s: float | None = None,
+        after: Iterable[Position] = (),
+        as_of: Iterable[Position] | None = None,
+        row_count_max: int | None = None,
+        byte_count_max: int | None = None,
+        on_limit: str = "error",
     ) -> Result:
         """The answer to one statement over all sites.
 
         ``max_staleness_s`` admits replicas that equalled their owner so long ago (None: as the home site's file says).
         With ``partial``, sites that don't answer are left out and named in the result's ``missing``. ``chain`` names
-        schemas to be searched first. Raises `QueryError`, `UnavailableError` or `LimitError`.
+        schemas to be searched first. Copies that lack an entry up to one of the positions ``after`` are not read; with
+        ``as_of``, the positions of an earlier answer (its `vector`), only copies are that are exactly there.
+        An answer of more rows, or bytes in memory, than given (None: than the home site's file allows) is an error;
+        with ``on_limit`` ``"truncate"`` it ends there, and the result `is_truncated`. Raises `QueryError`,
+        `UnavailableError` or `LimitError`.
         """
         with self._naming_silent_sites():
             return self.coordinator.query(
-                sql, max_staleness_s=max_staleness_s, partial=partial, chain=chain, timeout_s=timeout_s
+                sql,
+                max_staleness_s=max_staleness_s,
+                partial=partial,
+                chain=chain,
+                timeout_s=timeout_s,
+                after=after,
+                as_of=as_of,
+                row_count_max=row_count_max,
+                byte_count_max=byte_count_max,
+                on_limit=on_limit,
             )
+
+    @contextlib.contextmanager
+    def stream(
+        self,
+        sql: str,
+        *,
+        max_staleness_s: float | None = None,
+        partial: bool = False,
+        chain: Iterable[str] = (),
+        timeout_s: float | None = None,
+        after: Iterable[Position] = (),
+        as_of: Iterable[Position] | None = None,
+    ) -> Iterator[Stream]:
+        """As `query`, but Arrow batches as they come; leaving the context ends the sites' work.
+
+        ``with session.stream(sql) as batches: for batch in batches: ...``. What one site answers alone is never held
+        whole; there is no limit on rows but that of each site's part.
+        """
+        with (
+            self._naming_silent_sites(),
+            self.coordinator.stream(
+                sql,
+                max_staleness_s=max_staleness_s,
+                partial=partial,
+                chain=chain,
+                timeout_s=timeout_s,
+                after=after,
+                as_of=as_of,
+            ) as stream,
+        ):
+            yield stream
 
     def explain(
         self,
@@ -119,12 +169,21 @@ class Session:
         max_staleness_s: float | None = None,
         partial: bool = False,
         chain: Iterable[str] = (),
+        after: Iterable[Position] = (),
+        as_of: Iterable[Position] | None = None,
     ) -> Plan:
         """What `query` would run, and where; nothing is run."""
         with self._naming_silent_sites():
             return self.coordinator.explain(
-                sql, max_staleness_s=max_staleness_s, partial=partial, chain=chain
+                sql, max_staleness_s=max_staleness_s, partial=partial, chain=chain, after=after, as_of=as_of
             )
+
+    def remember(self, positions: Iterable[Position]) -> None:
+        """Let this session's queries from now on read nothing that lacks what is up to these positions.
+
+        They are those of what somebody has just written: `federation.positions`. Of one schema the latest counts.
+        """
+        self.coordinator.remember(positions)
 
     def datasets(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from federation.datastore.io_errors import as_federation_error
 from federation.errors import UsageError, UserError
 from federation.model.sql_text import quoted
+from federation.snapshot.options import ClosureOptions
 from federation.snapshot.selection import Selection
 
 __all__ = ["read_ids", "selection_of"]
@@ -21,6 +23,7 @@ def selection_of(
     ids: Iterable[uuid.UUID] | Path | None,
     members: Sequence[str],
     calibrations: Sequence[str],
+    options: ClosureOptions | None = None,
 ) -> Selection:
     """The selection; ``where`` is a condition on the tables of ``dataset_types``, added to what ``sql`` gives."""
     if where and not dataset_types:
@@ -39,15 +42,19 @@ def selection_of(
         members=tuple(members),
         calibrations=tuple(calibrations),
         collections=tuple(members),
+        options=options or ClosureOptions(),
     )
 
 
 def read_ids(path: Path) -> tuple[uuid.UUID, ...]:
-    """Dataset ids of a file with one a line; `UserError` names file, line and what is none."""
+    """Dataset ids of a file (``-``: standard input), one a line; `UserError` names file, line and what is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except OSError as error:
         raise as_federation_error(error, "read", str(path)) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text", hint="write one dataset id a line") from error
+    lines = text.splitlines()
     out = []
     for number, line in enumerate(lines, 1):
         text = line.strip()

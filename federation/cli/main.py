@@ -14,14 +14,18 @@ from typing import Annotated, cast
 import typer
 
 from federation.cli import (
+    cache,
     cert,
     collections,
+    datastore,
     demo,
     get,
     history,
     ingest,
     metrics,
+    positions,
     provenance,
+    queries,
     query,
     registry,
     replica,
@@ -60,11 +64,15 @@ site.app.add_typer(cert.app, name="cert")
 app.add_typer(token.app, name="token")
 app.command("ingest", epilog=ingest.EXAMPLE)(ingest.ingest)
 app.command("get", epilog=get.EXAMPLE)(get.get)
+app.add_typer(cache.app, name="cache")
 app.add_typer(collections.app, name="collection")
+app.add_typer(datastore.app, name="datastore")
 app.add_typer(registry.app, name="registry")
 app.add_typer(replica.app, name="replica")
 history.register(site.app, replica.app)
+queries.register(site.app)
 app.command("query", epilog=query.EXAMPLE)(query.query)
+app.command("positions", epilog=positions.EXAMPLE)(positions.positions)
 app.add_typer(snapshot.app, name="snapshot")
 app.command("transfer", epilog=transfer.EXAMPLE)(transfer.transfer)
 app.add_typer(schema.app, name="schema")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from federation.cli.options import JsonFlag, ReadAs, SiteOption, SitesDirectory
-from federation.cli.output import byte_text, print_json, print_table, print_text
+from federation.cli.output import print_json, print_text
+from federation.cli.positions import read_positions
 from federation.cli.rows import Format, plain_dicts, write_rows
 from federation.errors import UsageError
 
-if TYPE_CHECKING:
-    from federation.execution.result import Result
+__all__ = ["EXAMPLE", "NOT_WHOLE", "query"]
 
-__all__ = ["EXAMPLE", "query"]
+#: exit code of a query whose answer lacks rows, as its caller allowed
+NOT_WHOLE = 7
 
 EXAMPLE = (
     "Example: federation query --site ncsa 'SELECT instrument, count(*) AS n FROM raw GROUP BY instrument'"
@@ -48,19 +49,43 @@ def query(
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="S", min=0.001, help="Give up after so many seconds.")
     ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="POSITIONS", help="Read no copy that lacks what is up to these."),
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="POSITIONS", help="Read only copies that are exactly there."),
+    ] = None,
+    max_rows: Annotated[
+        int | None, typer.Option("--max-rows", metavar="N", min=0, help="Refuse an answer of more rows.")
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option("--max-bytes", metavar="N", min=0, help="Refuse an answer of more bytes.")
+    ] = None,
+    truncate: Annotated[
+        bool,
+        typer.Option("--truncate", help="Give the first rows of an answer that is too large, and say so."),
+    ] = False,
     user: ReadAs = None,
     json: JsonFlag = False,
 ) -> None:
-    """Answer one SQL statement over all sites."""
+    """Answer one SQL statement over all sites.
+
+    Ends with 7 where the answer is not whole, as --partial or --truncate allowed.
+    """
+    from federation.execution.analysis import result_json
+    from federation.execution.row_files import file_format_of
     from federation.planner import explain_json, explain_text
     from federation.session import connect
 
     if explain and analyze:
         raise UsageError("--explain and --analyze exclude one another", hint="--analyze shows the plan too")
     if format is Format.TABLE and output is not None:
-        format = _format_of(output)  # noqa: A001
+        format = Format(file_format_of(output).value)  # noqa: A001
     statement = sys.stdin.read() if sql == "-" else sql
     options: dict[str, Any] = {"max_staleness_s": max_staleness, "partial": partial, "chain": chain or ()}
+    options |= read_positions("after", after) | read_positions("as_of", as_of)
     with connect(site, sites, user=user) as session:
         if explain:
             plan = session.explain(statement, **options)
@@ -69,71 +94,28 @@ def query(
             else:
                 print_text(explain_text(plan))
             return
-        result = session.query(statement, timeout_s=timeout, **options)
+        result = session.query(
+            statement,
+            timeout_s=timeout,
+            row_count_max=max_rows,
+            byte_count_max=max_bytes,
+            on_limit="truncate" if truncate else "error",
+            **options,
+        )
     if analyze:
-        _print_analysis(result, json)
-    elif json and output is None:
-        print_json(_as_json(result) | {"rows": list(plain_dicts(result.table))})
-    else:
-        write_rows(result.table, format, output)
         if json:
-            print_json(_as_json(result) | {"row_count": result.row_count, "output": str(output)})
+            print_json(result.analysis.to_json())
+        else:
+            print_text(result.analysis.text())
+    elif json and output is None:
+        print_json(result_json(result) | {"rows": list(plain_dicts(result.table))})
+    else:
+        write_rows(result.to_arrow(), format, output)
+        if json:
+            print_json(result_json(result) | {"row_count": result.row_count, "output": str(output)})
     for missing in result.missing:
         sys.stderr.write(f"missing: {missing}\n")
-
-
-def _format_of(output: Path) -> Format:
-    """The format that a file's name says."""
-    try:
-        return Format(output.suffix.removeprefix("."))
-    except ValueError:
-        raise UsageError(
-            f"{output} does not say its format", hint="give --format csv, json, parquet or arrow"
-        ) from None
-
-
-def _as_json(result: Result) -> dict[str, Any]:
-    return {
-        "columns": [
-            {"name": column.name, "type": column.type.value if column.type else None}
-            for column in result.columns
-        ],
-        "positions": [str(position) for position in result.positions],
-        "missing": [
-            {
-                "site": missing.site,
-                "schema": str(missing.schema) if missing.schema else None,
-                "table": missing.table,
-                "reason": missing.reason,
-            }
-            for missing in result.missing
-        ],
-        "fragments": [
-            {
-                "id": fragment.id,
-                "site": fragment.site,
-                "rows": fragment.row_count,
-                "bytes": fragment.byte_count,
-                "seconds": round(fragment.seconds, 6),
-            }
-            for fragment in result.fragments
-        ],
-        "seconds": round(result.seconds, 6),
-        "local_seconds": round(result.local_seconds, 6),
-    }
-
-
-def _print_analysis(result: Result, as_json: bool) -> None:
-    from federation.planner import explain_json, explain_text
-
-    if as_json:
-        print_json(_as_json(result) | {"row_count": result.row_count, "plan": explain_json(result.plan)})
-        return
-    print_text(explain_text(result.plan))
-    rows = [
-        (f.id, f.site, f.row_count, byte_text(f.byte_count), f"{f.seconds:.3f} s") for f in result.fragments
-    ]
-    rows.append(("local", "", result.row_count, "", f"{result.local_seconds:.3f} s"))
-    print_text("")
-    print_table(("fragment", "site", "rows", "bytes", "time"), rows, right=frozenset({2, 3, 4}))
-    print_text(f"{result.row_count} rows in {result.seconds:.3f} s")
+    if result.is_truncated:
+        sys.stderr.write(f"truncated: {result.truncation}\n")
+    if result.missing or result.is_truncated:
+        raise typer.Exit(NOT_WHOLE)

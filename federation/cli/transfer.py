@@ -10,7 +10,7 @@ import typer
 
 from federation.cli.options import JsonFlag, SiteOption, SitesDirectory, required
 from federation.cli.output import byte_text, console, count_text, print_json, print_text
-from federation.cli.snapshot import Ids, Members, Sql, Types, Where
+from federation.cli.snapshot_options import Collections, Ids, Sql, Types, Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def transfer(
     dataset_type: Types = None,
     sql: Sql = None,
     ids: Ids = None,
-    collection: Members = None,
+    collection: Collections = None,
     push: Annotated[
         bool,
         typer.Option("--push", help="Send through this process, for a site that cannot reach the others."),

@@ -1,5 +1,6 @@
 """Site files: one TOML file for each site, parsed once into frozen values."""
 
+from federation.config.cache import CacheConfig
 from federation.config.directory import find_site, load_federation
 from federation.config.log_keeping import LogConfig
 from federation.config.metrics import MetricsConfig
@@ -18,6 +19,7 @@ from federation.config.stores import StoreOptions
 
 __all__ = [
     "Address",
+    "CacheConfig",
     "FilePolicy",
     "LogConfig",
     "MetricsConfig",

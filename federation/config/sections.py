@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from federation.config.cache import CACHE_KEYS
 from federation.config.following import FOLLOWING_KEYS, check_via, read_following
 from federation.config.log_keeping import LOG_KEYS
 from federation.config.metrics import METRICS_KEYS
@@ -39,7 +40,7 @@ __all__ = [
 KEYS: Final[dict[str, tuple[str, ...]]] = {
     "": (
         *("name", "root", "listen", "insecure", "registry", "datastore", "peer", "replicate_files", "query"),
-        *("log", "tls", "auth", "limits", "metrics"),
+        *("log", "tls", "auth", "limits", "metrics", "cache"),
     ),
     "registry": ("url", "url_env", "url_file", "universe"),
     "datastore": (
@@ -58,6 +59,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
         ),
         *("timeout_s", "fragment_timeout_s", "fragment_cost_max"),
     ),
+    "cache": CACHE_KEYS,
     "log": LOG_KEYS,
     "metrics": METRICS_KEYS,
     "tls": ("ca", "certificate", "key"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from federation.config.cache import CacheConfig, read_cache
 from federation.config.log_keeping import LogConfig, read_log
 from federation.config.metrics import MetricsConfig, read_metrics
 from federation.config.sections import (
@@ -55,6 +56,7 @@ class SiteConfig:
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
     datastore_options: StoreOptions = StoreOptions()
+    cache: CacheConfig | None = None
 
     @classmethod
     def load(cls, path: Path) -> SiteConfig:
@@ -80,6 +82,7 @@ class SiteConfig:
         name = read_name(top, "name", "site")
         root = read_path(top, "root")
         peers = read_peers(top, name)
+        policies = read_file_policies(top, peers)
         return cls(
             name=name,
             path=path,
@@ -88,7 +91,7 @@ class SiteConfig:
             registry=read_registry(top),
             datastore_url=read_datastore_url(top, root),
             peers=peers,
-            replicate_files=read_file_policies(top, peers),
+            replicate_files=policies,
             query=read_query(top),
             tls=read_tls(top),
             token_file=read_token_file(top),
@@ -97,6 +100,7 @@ class SiteConfig:
             log=read_log(top),
             metrics=read_metrics(top),
             datastore_options=read_store_options(top),
+            cache=read_cache(top, peers, policies, read_path),
         )
 
     @property

@@ -21,12 +21,14 @@ class FileInfo:
     """What a storage tells of a file without reading it.
 
     ``version`` is another text after every change, or None where the storage has no such thing; ``checksum`` is
-    ``sha256:hex`` where it was stored with the file.
+    ``sha256:hex`` where it was stored with the file; ``modified_s`` is the time of its last change, in seconds since
+    1970, by the storage's clock.
     """
 
     size_bytes: int
     version: str | None = None
     checksum: str | None = None
+    modified_s: float | None = None
 
 
 class Backend(Protocol):

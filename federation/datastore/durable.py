@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 __all__ = [
     "PartialFile",
     "fsync_directory",
+    "is_temporary",
     "make_directories",
     "partial_file",
     "temporary_name",
     "write_file",
 ]
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.part", re.DOTALL)
 
 
 def temporary_name(name: str, owner: str = "") -> str:
@@ -34,6 +38,11 @@ def temporary_name(name: str, owner: str = "") -> str:
     token = hashlib.blake2b(f"{owner}/{name}".encode(), digest_size=6).hexdigest()
     stem = name.encode()[:200].decode(errors="ignore")  # file systems end names at 255 bytes
     return f".{stem}.{token}.part"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one that `temporary_name` gives."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def fsync_directory(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from federation.datastore.backend import FileInfo
@@ -22,6 +23,7 @@ __all__ = ["FsspecFiles"]
 
 #: what file systems call the thing that changes with a file
 _VERSIONS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "created")
+_TIMES = ("mtime", "LastModified", "last_modified", "modified", "created")
 
 
 class FsspecFiles:
@@ -130,4 +132,8 @@ class FsspecFiles:
 
 def _info(told: Mapping[str, Any]) -> FileInfo:
     version = next((str(told[name]) for name in _VERSIONS if told.get(name)), None)
-    return FileInfo(int(told["size"]), version)
+    modified = next((told[name] for name in _TIMES if told.get(name)), None)
+    seconds = modified.timestamp() if isinstance(modified, datetime) else modified
+    return FileInfo(
+        int(told["size"]), version, modified_s=float(seconds) if isinstance(seconds, int | float) else None
+    )

@@ -109,7 +109,8 @@ def _of_object_store(error: Exception, doing: str, place: str) -> FederationErro
     status, code = _STATUS.search(text), _CODE.search(text)
     # the answer's status and code; without an answer what the connection came to, not the request's URL
     reason = " ".join(found[1] for found in (status, code) if found) or _first_reason(text)
-    if type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
+    denied = status is not None and status[1][:3] in ("401", "403")
+    if denied or type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
         return UserError(
             f"cannot {doing} {place}: permission denied ({reason})",
             hint="check the credentials of the store ([datastore] in the site file, or AWS_... variables)",

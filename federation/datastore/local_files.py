@@ -25,7 +25,8 @@ __all__ = ["LocalFiles", "LocalReading", "local_info", "read_local"]
 
 def local_info(status: os.stat_result) -> FileInfo:
     """Size and version of a file: its version changes with its inode or the time of its last change."""
-    return FileInfo(status.st_size, f"{status.st_mtime_ns}-{status.st_ino}")
+    version = f"{status.st_mtime_ns}-{status.st_ino}"
+    return FileInfo(status.st_size, version, modified_s=status.st_mtime)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 import os
 import posixpath
+import queue
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
@@ -22,17 +24,24 @@ from federation.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from federation.datastore.checksum import Digester
 
 __all__ = ["PART_BYTES", "PARTS_AT_ONCE", "ObjectFiles"]
 
-#: objects up to this size are one request and held in memory; larger ones are uploaded in parts of it
-PART_BYTES = 8 << 20
+#: objects up to this size are one request and held in memory
+WHOLE_BYTES = 8 << 20
+#: of larger ones; the least that S3 allows, since parts are memory
+PART_BYTES = 5 << 20
 #: parts of one object on their way at one time
 PARTS_AT_ONCE = 2
 _READ_BYTES = 2 << 20
+#: chunks that wait for being uploaded
+_QUEUED = 2
+#: how often somebody who waits for an upload looks whether it has failed
+_LOOK_S = 0.2
 _CHECKSUM = "sha256"
 #: a survey gives up beyond so many objects that nobody asked for
 _SURVEY_FACTOR = 4
@@ -114,9 +123,9 @@ class ObjectFiles:
             digester.update(chunk)
             first.append(chunk)
             count += len(chunk)
-            if count > PART_BYTES:
+            if count > WHOLE_BYTES:
                 break
-        if count > PART_BYTES:
+        if count > WHOLE_BYTES:
             return self._put_parts(
                 path, _digested(first, rest, digester, f"{self.url}/{path}", size_bytes), digester
             )
@@ -141,20 +150,31 @@ class ObjectFiles:
         # the hash of a stream is known at its end, metadata are sent at its beginning
         known = digester.expected is not None and digester.expected[0] == "sha256"
         attributes = {_CHECKSUM: digester.expected[1]} if known and digester.expected else None
-        put = self._store.put(
-            self._prefix + path,
-            chunks,
-            attributes=attributes,
-            use_multipart=True,
-            chunk_size=PART_BYTES,
-            max_concurrency=PARTS_AT_ONCE,
-        )
-        return cast("str | None", put["e_tag"])
+        feed: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED)
+        # obstore can't read a stream of its own within a put: the put gets a thread, and both go on at once
+        with ThreadPoolExecutor(1, thread_name_prefix="upload") as pool:
+            upload = pool.submit(
+                self._store.put,
+                self._prefix + path,
+                _fed(feed),
+                attributes=attributes,
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+            try:
+                for chunk in chunks:
+                    _offer(feed, chunk, upload)
+            except BaseException as error:
+                _offer(feed, error, upload)  # aborts the upload
+                raise
+            _offer(feed, None, upload)
+            return cast("str | None", upload.result()["e_tag"])
 
     @contextmanager
     def read(self, path: str) -> Iterator[Iterator[bytes]]:
         result = self._store.get(self._prefix + path)
-        if result.meta["size"] <= PART_BYTES:
+        if result.meta["size"] <= WHOLE_BYTES:
             yield iter((result.bytes().to_bytes(),))
         else:
             yield (bytes(chunk) for chunk in result.stream(min_chunk_size=_READ_BYTES))
@@ -227,8 +247,29 @@ def _digested(
     digester.check(shown, size_bytes)
 
 
+def _fed(feed: queue.Queue[bytes | BaseException | None]) -> Iterator[bytes]:
+    while (one := feed.get()) is not None:
+        if isinstance(one, BaseException):
+            raise one
+        yield one
+
+
+def _offer(
+    feed: queue.Queue[bytes | BaseException | None], one: bytes | BaseException | None, upload: Future[Any]
+) -> None:
+    """Hand over a chunk, an error or the end; raises what ended the upload, should it have ended."""
+    while True:
+        try:
+            return feed.put(one, timeout=_LOOK_S)
+        except queue.Full:
+            if upload.done():
+                if not isinstance(one, BaseException):
+                    upload.result()
+                return None
+
+
 def _info(meta: Mapping[str, Any], checksum: str | None) -> FileInfo:
-    return FileInfo(meta["size"], meta["e_tag"], checksum)
+    return FileInfo(meta["size"], meta["e_tag"], checksum, meta["last_modified"].timestamp())
 
 
 class _Reader(io.RawIOBase):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from federation.config.stores import StoreOptions
     from federation.datastore.backend import Backend, FileInfo
+    from federation.datastore.source import Source
 
 __all__ = ["Datastore", "StoreSource", "Stored"]
 
@@ -98,6 +99,10 @@ class Datastore:
     def source(self, path: str) -> StoreSource:
         """The file at a relative path, or at an absolute URL below the root, to be read from its start."""
         return StoreSource(self, self.relative(path))
+
+    def source_of(self, uri: str) -> Source:
+        """The file that an artifact's ``uri`` means: below the root, read as this store is; or at any other URL."""
+        return self.source(uri) if self.contains(uri) else UrlSource(self.resolve(uri))
 
     def info(self, path: str) -> FileInfo | None:
         """What is known of a file without reading it; None when there is none."""

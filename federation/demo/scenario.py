@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from federation import api
+from federation import api, snapshot_verbs
 from federation.datastore import Datastore
 from federation.demo import images, lsstcam
 from federation.errors import FederationError, UnavailableError
@@ -99,7 +99,7 @@ class Night:
                 dataset_types.declare(tx, type_)
             report = ingest_files(
                 registry,
-                Datastore(config.datastore_url),
+                Datastore(config.datastore_url, config.datastore_options),
                 schema=name,
                 run=run,
                 dataset_type=type_.name,
@@ -238,7 +238,7 @@ class Night:
 
     def _local_paths(self, site: str, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Path]:
         config = self._config(site)
-        datastore = Datastore(config.datastore_url)
+        datastore = Datastore(config.datastore_url, config.datastore_options)
         with Registry.open(config) as registry, registry.transaction(site) as tx:
             rows = tx.select("artifact", ("dataset_id",), [(i,) for i in ids])
         return {
@@ -260,7 +260,7 @@ class Night:
 
     def snapshot(self, target: Path, sql: str) -> Any:
         """Take a snapshot of the datasets that the statement names, with all that they depend on."""
-        return api.create_snapshot(
+        return snapshot_verbs.create_snapshot(
             target,
             site=self._config("ncsa").path,
             sites=self.fleet.sites,
@@ -270,6 +270,6 @@ class Night:
 
     def verify_snapshot(self, target: Path) -> Any:
         """Check every byte of a snapshot."""
-        report = api.verify_snapshot(target)
+        report = snapshot_verbs.verify_snapshot(target)
         report.raise_for_problem()
         return report

@@ -45,7 +45,9 @@ class _Watch:
             self._watched.add(watched)
             # a forked process has the object, but not the thread
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._look, name="federation-caller-watch", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._look, name="federation-caller-watch", daemon=True
+                )
                 self._thread.start()
 
     def remove(self, watched: _Watched) -> None:

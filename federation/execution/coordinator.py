@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 import weakref
@@ -26,14 +27,18 @@ from federation.execution.gathering import (
 )
 from federation.execution.local_engine import LocalEngine
 from federation.execution.local_site import LocalSite
+from federation.execution.missing_ranges import with_ranges
 from federation.execution.open_rows import OpenRows
 from federation.execution.plan_cache import PlanCache
+from federation.execution.query_events import query_told
+from federation.execution.read_positions import MovedError, check_read
 from federation.execution.result import Result, Stream
 from federation.execution.result_limit import ResultLimit
 from federation.execution.site_catalogs import SiteCatalogs
 from federation.execution.speculation import SiteFailedError, Speculation
 from federation.execution.stages import run_fragments
 from federation.execution.stopping import Stop
+from federation.model.position_vector import by_schema
 from federation.planner import PlanOptions
 from federation.request_context import RequestPool, request
 
@@ -41,7 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from federation.model.catalog import FederationCatalog
-    from federation.planner import Fragment, Plan
+    from federation.model.position import Position, SchemaId
+    from federation.planner import Plan
     from federation.wire.messages import Column
 
 __all__ = ["Coordinator", "QueryableSite"]
@@ -72,6 +78,9 @@ class Coordinator:
         self._pool = RequestPool(_WORKERS, thread_name_prefix="federation-query")
         self._catalogs = SiteCatalogs(home, self.clients, user)
         self._plans = PlanCache()
+        #: positions of what the caller has written
+        self._after: dict[SchemaId, Position] = {}
+        self._lock = threading.Lock()
         self._speculation = Speculation(self._catalogs, self._plans, self._stop)
         self._stops: weakref.WeakSet[Stop] = weakref.WeakSet()
 
@@ -100,9 +109,12 @@ class Coordinator:
         max_staleness_s: float | None = None,
         partial: bool = False,
         chain: Iterable[str] = (),
+        after: Iterable[Position] = (),
+        as_of: Iterable[Position] | None = None,
     ) -> Plan:
         """The plan of a statement, made from the sites' present catalogs; nothing is run."""
-        return self._plans.plan(sql, self.catalog(), self._options(max_staleness_s, partial, chain))
+        options = self._options(max_staleness_s, partial, chain, after, as_of)
+        return self._plans.plan(sql, self.catalog(), options)
 
     @request()
     def query(
@@ -116,25 +128,35 @@ class Coordinator:
         row_count_max: int | None = None,
         byte_count_max: int | None = None,
         on_limit: str = "error",
+        after: Iterable[Position] = (),
+        as_of: Iterable[Position] | None = None,
     ) -> Result:
         """Plan a statement, run its fragments at their sites at once, and finish locally.
 
         A site that fails while it is asked is planned around once: by replicas that are fresh enough, or, for a
         partial answer, without it. An answer of more rows or bytes than the given ones, or else the configuration's,
-        is an error, or with ``on_limit`` ``"truncate"`` cut and marked so. Raises `QueryError`, `UnavailableError` or
-        `LimitError`.
+        is an error, or with ``on_limit`` ``"truncate"`` cut and marked so. Copies that lack an entry up to one of the
+        positions ``after`` are not read; with ``as_of`` only those are that are exactly at its positions. Raises
+        `QueryError`, `UnavailableError` or `LimitError`.
         """
         limit = ResultLimit.asked(
             row_count_max, byte_count_max, on_limit, self.config.row_count_max, self.config.byte_count_max
         )
+        options = self._options(max_staleness_s, partial, chain, after, as_of)
+        with query_told(sql, self.user) as tell:
+            result = self._whole(sql, options, limit, timeout_s)
+            tell(result)
+            return result
+        raise AssertionError
+
+    def _whole(self, sql: str, options: PlanOptions, limit: ResultLimit, timeout_s: float | None) -> Result:
         start = time.monotonic()
         deadline = start + (self.config.timeout_s if timeout_s is None else timeout_s)
-        options = self._options(max_staleness_s, partial, tuple(chain))
         call = self._call(deadline)
         made, answers = self._speculation.run(
             sql,
             options,
-            lambda plan, stop: self._run(plan.fragments, wanted(self._roomy(call), plan, limit), stop),
+            lambda plan, stop: self._run(plan, options, wanted(self._roomy(call), plan, limit), stop),
             ahead=self._has_round_trips,
         )
         local_start = time.monotonic()
@@ -148,6 +170,7 @@ class Coordinator:
             )
         end = time.monotonic()
         stats = tuple(answer.stats for answer in answers)
+        made = self._with_ranges(made)
         return Result(table, made, positions_of(answers), stats, end - start, end - local_start, limit.reason)
 
     @contextmanager
@@ -159,23 +182,27 @@ class Coordinator:
         partial: bool = False,
         chain: Iterable[str] = (),
         timeout_s: float | None = None,
+        after: Iterable[Position] = (),
+        as_of: Iterable[Position] | None = None,
     ) -> Iterator[Stream]:
         """As `query`, but rows as they come: a context whose end stops the work that is left.
 
         An answer that one site gives alone is never held whole, nor is one that is found first in its rows. For any
         other one, the fragments' rows are all here before its first batch comes.
         A site that fails before its first row is planned around as in `query`; one that fails later is an error.
+        No row is given before the sites have confirmed what the plan was made from.
         """
         seconds = self.config.timeout_s if timeout_s is None else timeout_s
-        options = self._options(max_staleness_s, partial, tuple(chain))
+        options = self._options(max_staleness_s, partial, chain, after, as_of)
         call = self._call(time.monotonic() + seconds)
         made, found = self._speculation.run(
             sql,
             options,
-            lambda plan, stop: self._begin(plan, self._roomy(call), stop),
+            lambda plan, stop: self._begin(plan, options, self._roomy(call), stop),
             lambda begun: begun.close() if isinstance(begun, OpenRows) else None,
             ahead=self._has_round_trips,
         )
+        made = self._with_ranges(made)
         if isinstance(found, OpenRows):
             with found:
                 batches = direct_rows(made, in_time(found.batches, call))
@@ -206,6 +233,12 @@ class Coordinator:
             self._client(site), site, site, sql, columns, keys, self._call(deadline), self._stop()
         ).table
 
+    def _with_ranges(self, made: Plan) -> Plan:
+        """The plan of a partial answer, with what the last known catalogs tell of the rows that are missing."""
+        if not made.missing:
+            return made
+        return attrs.evolve(made, missing=with_ranges(made.missing, self._catalogs.last()))
+
     def _call(self, deadline: float) -> Call:
         return Call(
             self.user, uuid.uuid4().hex, self.config.row_count_max, deadline, room=room_for(self.config)
@@ -222,9 +255,30 @@ class Coordinator:
             raise NotFoundError(f"unknown site {site!r}", hint="sites: " + ", ".join(self.clients))
         return self.clients[site]
 
-    def _options(self, max_staleness_s: float | None, partial: bool, chain: Iterable[str]) -> PlanOptions:
+    def remember(self, positions: Iterable[Position]) -> None:
+        """Read no copy from now on that lacks an entry up to one of these; of one schema the latest counts."""
+        with self._lock:
+            for position in positions:
+                known = self._after.get(position.schema_id)
+                if known is None or known.epoch != position.epoch or known.lsn < position.lsn:
+                    self._after[position.schema_id] = position
+
+    def _options(
+        self,
+        max_staleness_s: float | None,
+        partial: bool,
+        chain: Iterable[str],
+        after: Iterable[Position] = (),
+        as_of: Iterable[Position] | None = None,
+    ) -> PlanOptions:
         staleness_s = self.config.max_staleness_s if max_staleness_s is None else max_staleness_s
-        return PlanOptions(staleness_s, partial, tuple(chain))
+        wanted = None if as_of is None else tuple(as_of)
+        if wanted is not None:
+            by_schema(wanted)
+            return PlanOptions(staleness_s, partial, tuple(chain), as_of=wanted)
+        with self._lock:
+            own = tuple(self._after.values())
+        return PlanOptions(staleness_s, partial, tuple(chain), after=tuple(dict.fromkeys((*own, *after))))
 
     @property
     def _has_round_trips(self) -> bool:
@@ -235,16 +289,28 @@ class Coordinator:
         """The call with room for the rows of one more attempt."""
         return attrs.evolve(call, room=room_for(self.config))
 
-    def _begin(self, made: Plan, call: Call, stop: Stop) -> OpenRows | list[FragmentRows]:
+    def _begin(
+        self, made: Plan, options: PlanOptions, call: Call, stop: Stop
+    ) -> OpenRows | list[FragmentRows]:
         """The one fragment that is the answer, open; or the rows of all fragments."""
         if not is_direct(made):
-            return self._run(made.fragments, call, stop)
+            return self._run(made, options, call, stop)
         fragment = made.fragments[0]
+        call = attrs.evolve(call, at=options.as_of or ())
         try:
-            return OpenRows.of(self._client(fragment.site), fragment, call, stop)
+            begun = OpenRows.of(self._client(fragment.site), fragment, call, stop)
         except UnavailableError as error:
             raise SiteFailedError(fragment.site, error) from error
+        try:
+            check_read(begun.positions, options)
+        except MovedError:
+            begun.close()
+            raise
+        return begun
 
-    def _run(self, fragments: Sequence[Fragment], call: Call, stop: Stop) -> list[FragmentRows]:
+    def _run(self, made: Plan, options: PlanOptions, call: Call, stop: Stop) -> list[FragmentRows]:
         """Rows of every fragment, in their order; the first failure stops the others."""
-        return run_fragments(fragments, self._client, self._pool, call, stop)
+        call = attrs.evolve(call, at=options.as_of or ())
+        answers = run_fragments(made.fragments, self._client, self._pool, call, stop)
+        check_read((position for answer in answers for position in answer.positions), options)
+        return answers

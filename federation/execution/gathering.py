@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import pyarrow as pa
@@ -19,7 +18,6 @@ from federation.wire.arrow import arrow_schema, rows_to_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
 
     from federation.execution.stopping import Stop
     from federation.model.catalog import SiteCatalog
@@ -32,7 +30,6 @@ __all__ = [
     "Call",
     "FragmentRows",
     "QueryableSite",
-    "all_results",
     "collect",
     "in_time",
     "late_as_limit",
@@ -40,8 +37,6 @@ __all__ = [
     "room_for",
     "tables_of",
 ]
-
-T = TypeVar("T")
 
 #: part of the local engine's memory that rows may have before it gets them
 _ARRIVING_SHARE = 0.5
@@ -64,6 +59,7 @@ class QueryableSite(Protocol):
         query_id: str = "",
         row_count_max: int = 0,
         timeout_s: float | None = None,
+        at: Sequence[Position] = (),
     ) -> RowStream: ...
 
     def walk(self, call: WalkCall) -> WalkAnswer: ...
@@ -102,6 +98,8 @@ class Call:
     deadline: float
     rows_wanted: int | None = None
     room: Room = attrs.field(factory=lambda: room_for(QueryConfig()), eq=False)
+    #: states of schemas that the sites must read
+    at: tuple[Position, ...] = ()
 
     def remaining(self) -> float:
         """Seconds that are left; `LimitError` when there are none."""
@@ -131,6 +129,7 @@ def collect(
         query_id=call.query_id,
         row_count_max=call.row_count_max,
         timeout_s=call.remaining(),
+        at=call.at,
     )
     arrived = ArrivedRows(rows.schema, call.room)
     try:
@@ -144,7 +143,9 @@ def collect(
     finally:
         arrived.close()
     seconds = time.monotonic() - start
-    stats = FragmentStats(id_, site, table.num_rows, rows.byte_count, seconds)
+    stats = FragmentStats(
+        id_, site, table.num_rows, rows.byte_count, seconds, site_seconds=rows.site_seconds, round_trips=1
+    )
     return FragmentRows(table, rows.positions, stats)
 
 
@@ -162,7 +163,9 @@ def _stopped(stop: Stop) -> Iterator[None]:
 
 
 def _stopped_error() -> UserError:
-    return UserError("the query was stopped: its session was closed, or a part of it failed", hint="ask again")
+    return UserError(
+        "the query was stopped: its session was closed, or a part of it failed", hint="ask again"
+    )
 
 
 @contextmanager
@@ -176,29 +179,6 @@ def late_as_limit(call: Call) -> Iterator[None]:
         raise LimitError(
             f"the query took too long: {error.message}", hint="narrow it, or allow more time with --timeout"
         ) from error
-
-
-def all_results(futures: Sequence[Future[T]], stop: Stop) -> list[T]:
-    """What the futures give, in their order; the first failure, or an interruption here, stops the others.
-
-    Raises that failure, once nothing of the others goes on any more.
-    """
-    try:
-        done, rest = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
-    except BaseException:
-        stop.set()
-        for future in futures:
-            future.cancel()
-        raise
-    failed = [future for future in done if future.exception() is not None]
-    if failed:
-        stop.set()
-        for future in rest:
-            future.cancel()
-        concurrent.futures.wait(rest)
-    for future in failed:
-        future.result()
-    return [future.result() for future in futures]
 
 
 def positions_of(answers: Sequence[FragmentRows]) -> tuple[Position, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -15,13 +16,13 @@ from federation.planner.scopes import binder
 from federation.wire.arrow import logical_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "PARAM",
+    "ArrayParameters",
     "Dialect",
     "KeyColumns",
-    "array_parameters",
     "fill_key_table",
     "is_key_name",
     "key_columns",
@@ -40,6 +41,8 @@ PARAM = "param"
 
 _KEY_NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}\Z")
 _MARKER = re.compile('"\0([^\0"]*)\0"')
+#: marks the parameter with the different values of a column of keys
+_DIFFERENT = " different"
 #: rows that go to SQLite at a time
 _FILL_ROWS = 10_000
 _ARRAY_TYPES: dict[LogicalType, str] = {
@@ -99,8 +102,10 @@ def lower_key_conditions(
     """Write conditions on tables of keys as the database evaluates them fastest, in place; they mean the same.
 
     ``key_of`` says which table of keys a table of the qualified tree stands for, if any. On PostgreSQL ``x IN (SELECT
-    value FROM keys)`` becomes ``x = ANY (array)``, which uses indexes and is hashed otherwise. On SQLite EXISTS over
-    several columns of keys becomes a row's IN, for which SQLite uses an index or builds one.
+    value FROM keys)`` becomes ``x = ANY (array)``, which uses indexes and is hashed otherwise; EXISTS over several
+    columns gets such a condition on the first of them beside it, since an index is looked up by a list of values faster
+    than row by row, even one that begins with another column. On SQLite EXISTS over several columns of keys becomes a
+    row's IN, for which SQLite uses an index or builds one.
     """
     if dialect == "postgresql":
         for condition in list(tree.find_all(exp.In)):
@@ -114,14 +119,23 @@ def lower_key_conditions(
                 continue
             kind = dict(found[1])[shown.name]
             array = _array(found[0], shown.name, kind)
-            condition.replace(exp.EQ(this=condition.this.copy(), expression=exp.Any(this=exp.paren(array))))
-        return
+            condition.replace(_is_any(condition.this, array))
     for exists in list(tree.find_all(exp.Exists)):
         inner = exists.this
-        if _only_keys(inner, key_of) is not None and _is_required(exists):
-            pairs = _equalities(inner)
-            if pairs:
-                exists.replace(_row_in(inner, pairs))
+        found = _only_keys(inner, key_of)
+        pairs = _equalities(inner) if found is not None and _is_required(exists) else []
+        if not pairs or found is None:
+            continue
+        if dialect == "sqlite":
+            exists.replace(_row_in(inner, pairs))
+        else:
+            column, other = pairs[0]
+            values = _array(found[0], column.name + _DIFFERENT, dict(found[1])[column.name])
+            exists.replace(exp.and_(_is_any(other, values), exists.copy(), copy=False))
+
+
+def _is_any(value: exp.Expr, array: exp.Expr) -> exp.Expr:
+    return exp.EQ(this=value.copy(), expression=exp.Any(this=exp.paren(array)))
 
 
 def _only_keys(
@@ -176,13 +190,23 @@ def _row_in(query: exp.Select, pairs: Sequence[tuple[exp.Column, exp.Expr]]) -> 
     return exp.In(this=row, query=exp.Subquery(this=keys))
 
 
-def array_parameters(names: Iterable[str], keys: Mapping[str, pa.Table]) -> dict[str, list[Any]]:
-    """The parameters of `with_placeholders` for tables of keys."""
-    return {
-        f"{name}.{column}": _values(keys[name].column(column))
-        for name in names
-        for column in keys[name].column_names
-    }
+class ArrayParameters(Mapping[str, list[Any]]):
+    """The parameters of `with_placeholders` for tables of keys, made when they are asked for."""
+
+    def __init__(self, keys: Mapping[str, pa.Table]) -> None:
+        self._keys = keys
+
+    def __getitem__(self, parameter: str) -> list[Any]:
+        name, _, column = parameter.partition(".")
+        values = self._keys[name].column(column.removesuffix(_DIFFERENT))
+        return _values(values) if not column.endswith(_DIFFERENT) else list(dict.fromkeys(_values(values)))
+
+    def __iter__(self) -> Iterator[str]:
+        for name, keys in self._keys.items():
+            yield from (f"{name}.{column}" for column in keys.column_names)
+
+    def __len__(self) -> int:
+        return sum(keys.num_columns for keys in self._keys.values())
 
 
 def fill_key_table(cursor: Any, name: str, keys: pa.Table) -> None:

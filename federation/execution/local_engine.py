@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from federation.errors import LimitError, QueryError
+from federation.execution.caller_watch import cancelled_without_caller
 from federation.execution.engine_instances import EngineInstances
 from federation.execution.engine_types import first_line, typed
+from federation.execution.join_count import relation_count
 from federation.execution.region_functions import pair_table, register_region_functions, uses_region_functions
 from federation.model.sql_text import quoted
 
@@ -28,6 +29,8 @@ __all__ = ["LocalEngine"]
 
 #: rows of one batch of a stream
 _BATCH_ROWS = 10_000
+#: so many bytes of fragments are read where they are; more are loaded, to count to the memory and to be spilled
+_REGISTERED_BYTES = 256 << 20
 #: rows of one batch of an answer that is wanted whole: with fewer it takes longer
 _TABLE_ROWS = 100_000
 
@@ -106,8 +109,12 @@ class LocalEngine:
             _interrupted_after(connection, timeout_s),
         ):
             register_region_functions(connection, text, failures)
+            is_registered = 0 < byte_count <= _REGISTERED_BYTES and not pairs and relation_count(sql) <= 2
             for name in list(tables):
-                _load(connection, name, tables.pop(name))
+                if is_registered:
+                    connection.register(name, tables.pop(name))
+                else:
+                    _load(connection, name, tables.pop(name))
             for pair in pairs:
                 left = connection.sql(pair.left_sql).to_arrow_table()
                 right = connection.sql(pair.right_sql).to_arrow_table()
@@ -145,17 +152,12 @@ def _check_time(deadline: float | None) -> None:
 
 @contextmanager
 def _interrupted_after(connection: Any, timeout_s: float | None) -> Iterator[None]:
-    timer = threading.Timer(timeout_s, connection.interrupt) if timeout_s is not None else None
-    if timer is None:
+    if timeout_s is None:
         yield
         return
-    timer.daemon = True
-    timer.start()
-    try:
+    end = time.monotonic() + timeout_s
+    with cancelled_without_caller(lambda: time.monotonic() < end, connection.interrupt):
         yield
-    finally:
-        timer.cancel()
-        timer.join()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -12,6 +13,7 @@ from federation.registry.access import Access
 from federation.registry.catalog import CatalogSource
 from federation.registry.provenance_walk import ProvenanceWalker
 from federation.wire.arrow import column_pairs
+from federation.wire.fragment_end import TimedBatches
 from federation.wire.messages import ExecuteCall, SchemaStatus, SiteStatus
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from federation.execution.site import Answer
     from federation.model.catalog import SiteCatalog
+    from federation.model.position import Position
     from federation.registry.registry import Registry
     from federation.wire.messages import Column
     from federation.wire.walks import WalkAnswer, WalkCall
@@ -31,8 +34,9 @@ __all__ = ["LocalRows", "LocalSite"]
 class LocalRows:
     """Rows of one fragment, read as they are asked for."""
 
-    def __init__(self, answer: Answer, cancel: Callable[[], None]) -> None:
+    def __init__(self, answer: Answer, cancel: Callable[[], None], spent_s: float = 0.0) -> None:
         self.positions, self.schema, self._batches = answer
+        self._timed = TimedBatches(self._batches, spent_s)
         self.byte_count = 0
         self.cancel = cancel
 
@@ -43,8 +47,13 @@ class LocalRows:
         if hasattr(self._batches, "close"):
             self._batches.close()
 
+    @property
+    def site_seconds(self) -> float:
+        """What checking, lowering and the database have taken."""
+        return self._timed.end.site_seconds
+
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for batch in self._batches:
+        for batch in self._timed:
             self.byte_count += batch.nbytes
             yield batch
 
@@ -84,14 +93,19 @@ class LocalSite:
         query_id: str = "",
         row_count_max: int = 0,
         timeout_s: float | None = None,
+        at: Sequence[Position] = (),
     ) -> LocalRows:
         """Run one fragment; use the result as a context and iterate over its batches."""
         pairs = column_pairs(columns, sql)
         is_over = threading.Event()
         call = ExecuteCall(
-            sql, pairs, keys or {}, user, query_id, row_count_max, timeout_s, lambda: not is_over.is_set()
+            *(sql, pairs, keys or {}, user, query_id, row_count_max, timeout_s),
+            is_active=lambda: not is_over.is_set(),
+            at=tuple(at),
         )
-        return LocalRows(self._executor.execute(call), is_over.set)
+        start = time.perf_counter()
+        answer = self._executor.execute(call)
+        return LocalRows(answer, is_over.set, time.perf_counter() - start)
 
     def walk(self, call: WalkCall) -> WalkAnswer:
         """What is upstream or downstream of datasets, as far as it is known here."""

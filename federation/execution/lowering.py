@@ -25,6 +25,7 @@ from federation.execution.key_tables import (
     with_placeholders,
 )
 from federation.execution.sequence import in_sequence
+from federation.execution.sqlite_integers import guard_sums
 from federation.model.logical import ColumnDef, LogicalType
 from federation.model.timespan import parse_tai
 from federation.planner.grouping import check_tree_grouping
@@ -58,7 +59,7 @@ class PhysicalTable:
 class LoweredPart:
     """One statement for the site's database.
 
-    For PostgreSQL it has psycopg's named parameters, one array for each column of keys, called ``key.column``, and
+    For PostgreSQL it has psycopg's named parameters, one array for each column of keys (`ArrayParameters`), and
     every other percent sign doubled; for SQLite the caller fills ``temp."param_<key>"``, which has these columns.
     ``constants`` are the values, by position, of columns that ``sql`` leaves out because its condition fixes them.
     """
@@ -126,6 +127,8 @@ def lower(
         if table.name in sources:
             table.replace(_physical(table, sources[table.name], dialect))
     tree = _wrap_operands(tree)
+    if dialect == "sqlite":
+        tree = guard_sums(tree)
     for node in list(tree.walk()):
         if dialect == "postgresql" and isinstance(node, exp.Sum):
             _lower_sum(node)

@@ -39,6 +39,7 @@ class OpenRows:
             query_id=call.query_id,
             row_count_max=call.row_count_max,
             timeout_s=call.remaining(),
+            at=call.at,
         )
         with stop.ending(rows.cancel), late_as_limit(call):
             return cls(rows, rows.__enter__())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from federation.garbage import no_cycle_search
 from federation.planner import plan
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class PlanCache:
             if found is not None:
                 self._plans.move_to_end(key)
                 return found
-        made = plan(sql, catalog, options)
+        # a tree of some thousand nodes is made and dropped: searching all else for garbage meanwhile costs more than it
+        with no_cycle_search():
+            made = plan(sql, catalog, options)
         with self._lock:
             self._plans[key] = made
             if len(self._plans) > _KEPT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,8 @@ import pyarrow as pa
 
 from federation.errors import CorruptionError, LimitError, QueryError, UnavailableError, UserError
 from federation.execution.caller_watch import cancelled_without_caller
-from federation.execution.key_tables import array_parameters, fill_key_table
+from federation.execution.cost import STEPS, StepsSpent, check_estimate
+from federation.execution.key_tables import ArrayParameters, fill_key_table
 from federation.storage import PostgresDatabase
 from federation.wire.arrow import retype_batch, rows_to_batch
 from federation.wire.messages import ExecuteCall
@@ -29,42 +31,50 @@ if TYPE_CHECKING:
 
 __all__ = ["read_batches"]
 
-#: rows in the first batch, which somebody waits for
+#: rows in the first batch, which somebody waits for, and in the others: a message costs as much as some hundred rows
 FIRST_ROWS = 500
-#: bytes in the others: each message costs both ends as much as some hundred rows
-BATCH_BYTES = 1 << 20
+BATCH_ROWS = 16_384
 #: rows that sqlite3 makes Python objects of at a time: with many more they fall out of the processor's cache
 _FETCH_ROWS = 2_000
 #: PostgreSQL's batches, in bytes as they come: about as many rows
 _BATCH_BYTES = 64 << 10
-#: steps of SQLite's virtual machine between two looks at the clock: about ten milliseconds
-_STEPS = 1_000_000
 _ALWAYS_ACTIVE = attrs.fields(ExecuteCall).is_active.default
 
 
 def read_batches(
-    database: Database, connection: sa.Connection, lowered: Lowered, call: ExecuteCall, schema: pa.Schema
+    database: Database,
+    connection: sa.Connection,
+    lowered: Lowered,
+    call: ExecuteCall,
+    schema: pa.Schema,
+    cost_max: float = math.inf,
 ) -> Iterator[pa.RecordBatch]:
     """Run ``lowered`` in the transaction of ``connection``; leaving the iterator ends the database's work.
 
-    Raises `LimitError` when time runs out or the caller is gone, `QueryError` for a value out of range.
+    Raises `LimitError` when time runs out, the caller is gone or it costs more than ``cost_max``, `QueryError` for a
+    value out of range.
     """
     with _driver_errors(database.describe(), call):
         if isinstance(database, PostgresDatabase):
-            yield from _postgres(database, connection, lowered, call, schema)
+            yield from _postgres(database, connection, lowered, call, schema, cost_max)
         else:
-            yield from _sqlite(connection.connection.dbapi_connection, lowered, call, schema)
+            raw = connection.connection.dbapi_connection
+            yield from _sqlite(raw, lowered, call, schema, cost_max)
 
 
-def _sqlite(raw: Any, lowered: Lowered, call: ExecuteCall, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _sqlite(
+    raw: Any, lowered: Lowered, call: ExecuteCall, schema: pa.Schema, cost_max: float
+) -> Iterator[pa.RecordBatch]:
     cursor = raw.cursor()
     for name in lowered.key_names:
         fill_key_table(cursor, name, call.keys[name])
     is_over = _is_over(call)
-    raw.set_progress_handler(is_over, _STEPS)
+    work = StepsSpent(cost_max, is_over)
+    raw.set_progress_handler(work.step, STEPS)
     try:
         yield from _gathered(_fetched(cursor, lowered, schema))
     except sqlite3.OperationalError as error:
+        work.check(error)
         # the handler is where a signal is noticed, and the driver makes this of what it raises there
         if "interrupted" in str(error) and not is_over():
             raise KeyboardInterrupt from error
@@ -118,14 +128,17 @@ def _postgres(
     lowered: Lowered,
     call: ExecuteCall,
     schema: pa.Schema,
+    cost_max: float,
 ) -> Iterator[pa.RecordBatch]:
     """Arrow as the driver makes it of a binary COPY, on a connection that shares the snapshot."""
     snapshot = connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
-    parameters = array_parameters(lowered.key_names, call.keys)
+    parameters = ArrayParameters(call.keys)
     # COPY takes no parameters: keys are written into the text, quoted by the library
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, psycopg.Connection)
     quoting = psycopg.ClientCursor(raw)
+    if cost_max < math.inf:
+        check_estimate(raw, [quoting.mogrify(part.sql, parameters) for part in lowered.parts], cost_max)
     with database.arrow(snapshot, call.timeout_s) as arrow, ExitStack() as watched:
         if call.is_active is not _ALWAYS_ACTIVE:
             watched.enter_context(cancelled_without_caller(call.is_active, arrow.cancel))
@@ -141,16 +154,15 @@ def _postgres(
 
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The first batch with rows at once, the others together until they have `BATCH_BYTES`."""
+    """The first batch at once, the others together until they have `BATCH_ROWS`."""
     held: list[pa.RecordBatch] = []
-    count, size, wanted = 0, 0, 0
+    count, wanted = 0, 1
     for batch in batches:
         held.append(batch)
         count += batch.num_rows
-        size += batch.nbytes
-        if count and size >= wanted:
+        if count >= wanted:
             yield _joined(held)
-            held, count, size, wanted = [], 0, 0, BATCH_BYTES
+            held, count, wanted = [], 0, BATCH_ROWS
     if held:
         yield _joined(held)
 

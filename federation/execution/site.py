@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from functools import lru_cache
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from sqlglot import exp
 
+from federation.config.settings import QueryConfig
 from federation.errors import LimitError, QueryError
 from federation.execution.key_tables import key_columns
 from federation.execution.lowering import Lowered, PhysicalTable, lower
+from federation.execution.read_positions import check_snapshot
 from federation.execution.rows import read_batches
 from federation.model.position import Position, SchemaId
 from federation.planner.parse import parse_query
@@ -44,13 +47,19 @@ _KEPT = 256
 class SiteExecutor:
     """Answers fragments from one registry; ``row_count_max`` is the site's own limit for one answer.
 
+    ``limits`` are the site's for one fragment: time, whatever the caller would wait for, and estimated cost.
     A fragment that comes again is lowered again only when a table it could name has changed.
     """
 
     def __init__(
-        self, registry: Registry, row_count_max: int = 10_000_000, access: Access | None = None
+        self,
+        registry: Registry,
+        row_count_max: int = 10_000_000,
+        access: Access | None = None,
+        limits: QueryConfig = QueryConfig(),
     ) -> None:
         self.registry = registry
+        self._limits = limits
         self._access = access or Access(registry)
         self.row_count_max = row_count_max
         self._tables: dict[str, tuple[Mark, dict[str, TableDef]]] = {}
@@ -66,6 +75,9 @@ class SiteExecutor:
         caller may not read, `LimitError` at a limit.
         """
         schema = arrow_schema(call.columns)
+        asked = math.inf if call.timeout_s is None else call.timeout_s
+        if asked > self._limits.fragment_timeout_s:
+            call = attrs.evolve(call, timeout_s=self._limits.fragment_timeout_s)
         run = self._run(call, schema)
         positions = next(run)
         return positions, schema, run
@@ -79,6 +91,7 @@ class SiteExecutor:
             self._access.check(call.user, one.schema)
         with database.read([one.physical for one in held]) as connection:
             marks = read_marks(connection, [one.physical for one in held])
+            check_snapshot(self.registry.site, connection, held, marks, call.at)
             lowered = self._lower(call, connection, held, marks)
             if lowered.column_names != tuple(name for name, _ in call.columns):
                 raise QueryError(
@@ -90,7 +103,9 @@ class SiteExecutor:
             yield tuple(_position(one, mark) for one, mark in zip(held, marks, strict=True))
             limit = min(filter(None, (call.row_count_max, self.row_count_max)))
             row_count = 0
-            for batch in read_batches(database, connection, lowered, call, schema):
+            for batch in read_batches(
+                database, connection, lowered, call, schema, self._limits.fragment_cost_max
+            ):
                 row_count += batch.num_rows
                 if row_count > limit:
                     raise LimitError(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AskedCatalogs", "SiteCatalogs"]
 
-#: sites that are asked for their catalogs at one time
-_ASKED_AT_ONCE = 256
+#: requests to one site at one time, so that one that hangs holds up no other; beyond them, who asks shares one that waits
+AT_ONCE = 4
 
 
 class AskedCatalogs:
@@ -66,9 +66,7 @@ class SiteCatalogs:
 
     def __init__(self, home: str, clients: Mapping[str, QueryableSite], user: str = "") -> None:
         self._home, self._clients, self._user = home, clients, user
-        self._pool = RequestPool(
-            max(1, min(len(clients), _ASKED_AT_ONCE)), thread_name_prefix="federation-catalog"
-        )
+        self._pools = {site: RequestPool(AT_ONCE, thread_name_prefix=f"catalog-{site}") for site in clients}
         self._lock = threading.Lock()
         self._sites: dict[str, SiteCatalog] = {}
         self._down: dict[str, str] = {}
@@ -80,7 +78,8 @@ class SiteCatalogs:
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def known(self) -> FederationCatalog | None:
         """What the sites said when they were last asked; None while one of them never was."""
@@ -94,6 +93,11 @@ class SiteCatalogs:
             sites = {site: known for site, known in self._sites.items() if site not in self._down}
             down = dict(self._down)
         return self._combine(sites, down) if sites else None
+
+    def last(self) -> tuple[SiteCatalog, ...]:
+        """The last word of every site that ever answered, be it down now."""
+        with self._lock:
+            return tuple(self._sites.values())
 
     def ask(self, unreachable: Mapping[str, str] | None = None) -> AskedCatalogs:
         """Ask all sites at once but those that are ``unreachable``, for which the reason is given."""
@@ -112,7 +116,7 @@ class SiteCatalogs:
         with self._lock:
             future = self._unsent.get(site)
             if future is None:
-                future = self._pool.submit(self._fetch, site)
+                future = self._pools[site].submit(self._fetch, site)
                 self._unsent[site] = future
                 if site not in self._sites and site not in self._down:
                     self._first.setdefault(site, future)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import attrs
 
 from federation.errors import FederationError, ForbiddenError, NotFoundError, QueryError, UnavailableError
+from federation.execution.read_positions import MovedError
 from federation.planner.alike import runs_alike
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 #: plans after the first confirmed one: without a site that failed, and after a schema that changed meanwhile
 _REPLANS = 2
+#: times that a query is run again because a schema was written to between two of its fragments
+_MOVES = 5
 #: what a site answers to a fragment that was made for tables or grants as they are no longer
 _OUTDATED = (QueryError, NotFoundError, ForbiddenError)
 
@@ -64,7 +67,8 @@ class Speculation:
 
         With ``ahead``, work begins by the last known catalogs while the sites are asked for their present ones; when
         these give another plan, what was begun is stopped and ``discard``-ed, and the other one is run. A site that
-        fails is planned around once; so is a table that changed between plan and run. Raises `QueryError`,
+        fails is planned around; a table that changed between plan and run is planned for anew; and a query of which
+        fragments met different states of one schema is run again, all fragments at once. Raises `QueryError`,
         `UnavailableError` or what ``work`` raises.
         """
         guess = self._guess(sql, options) if ahead else None
@@ -74,16 +78,21 @@ class Speculation:
         else:
             made, outcome = self._confirmed(guess, sql, options, work, discard)
         down: dict[str, str] = {}
-        for _ in range(_REPLANS):
-            error = outcome.error
-            if error is None:
-                break
-            if isinstance(error, SiteFailedError):
+        replans = moves = 0
+        while (error := outcome.error) is not None:
+            if isinstance(error, MovedError) and moves < _MOVES:
+                moves += 1
+                # fragments that wait for others' keys begin later: without them all begin at once
+                options = attrs.evolve(options, rules_off=options.rules_off | {"reduce_fragments"})
+            elif isinstance(error, SiteFailedError) and replans < _REPLANS:
+                replans += 1
                 down[error.site] = error.message
-            elif not isinstance(error, _OUTDATED):
+            elif isinstance(error, _OUTDATED) and replans < _REPLANS:
+                replans += 1
+            else:
                 break
             again = self._again(sql, options, down, error)
-            if not isinstance(error, SiteFailedError) and runs_alike(made, again):
+            if isinstance(error, _OUTDATED) and runs_alike(made, again):
                 break
             made = again
             outcome = self._try(made, work)

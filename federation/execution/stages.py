@@ -59,15 +59,11 @@ def in_stages(fragments: Sequence[Fragment]) -> list[Fragment]:
     waiting = list(fragments)
     while waiting:
         here = {fragment.id for fragment in ordered}
-        ready = [fragment for fragment in waiting if _givers(fragment) <= here]
+        ready = [fragment for fragment in waiting if here.issuperset(fragment.givers)]
         assert ready, "fragments wait for each other"
         ordered.extend(ready)
         waiting = [fragment for fragment in waiting if fragment not in ready]
     return ordered
-
-
-def _givers(fragment: Fragment) -> set[str]:
-    return {source.fragment for key in fragment.keys for source in key.sources}
 
 
 def _at_once(
@@ -81,7 +77,7 @@ def _at_once(
     running: dict[Future[FragmentRows], Fragment] = {}
     try:
         while waiting or running:
-            ready = [fragment for fragment in waiting if _givers(fragment) <= answers.keys()]
+            ready = [fragment for fragment in waiting if answers.keys() >= set(fragment.givers)]
             waiting = [fragment for fragment in waiting if fragment not in ready]
             running.update({pool.submit(run, fragment): fragment for fragment in ready})
             done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
@@ -101,7 +97,7 @@ def _at_once(
 def _run(
     fragment: Fragment, client: QueryableSite, answers: dict[str, FragmentRows], call: Call, stop: Stop
 ) -> FragmentRows:
-    asked = asked_with(fragment, {name: answers[name].table for name in _givers(fragment)})
+    asked = asked_with(fragment, {name: answers[name].table for name in fragment.givers})
     if asked.is_empty:
         table = arrow_schema(column_pairs(fragment.columns, fragment.sql)).empty_table()
         return FragmentRows(table, (), FragmentStats(fragment.id, fragment.site, 0, 0, 0.0, asked.uses))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
@@ -40,7 +41,11 @@ class SchemaCatalog:
 
     def table(self, name: str) -> TableDef | None:
         """The table with exactly this logical name."""
-        return next((table for table in self.tables if table.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, TableDef]:
+        return {table.name: table for table in self.tables}
 
 
 @attrs.frozen
@@ -111,9 +116,13 @@ class FederationCatalog:
         return cls(home, kept, unreachable, hidden)
 
     def site(self, name: str) -> SiteCatalog | None:
-        return next((site for site in self.sites if site.site == name), None)
+        return self._by_name.get(name)
 
-    @property
+    @cached_property
+    def _by_name(self) -> dict[str, SiteCatalog]:
+        return {site.site: site for site in reversed(self.sites)}
+
+    @cached_property
     def schemas(self) -> tuple[SchemaId, ...]:
         """Every schema that some reachable site holds, owners' order first."""
         seen: dict[SchemaId, None] = {}
@@ -128,6 +137,12 @@ class FederationCatalog:
 
     def holders(self, schema: SchemaId) -> tuple[tuple[str, SchemaCatalog], ...]:
         """(site, its copy) of every reachable site that holds the schema, in order of nearness."""
-        return tuple(
-            (site.site, held) for site in self.sites for held in site.schemas if held.schema == schema
-        )
+        return self._holders.get(schema, ())
+
+    @cached_property
+    def _holders(self) -> dict[SchemaId, tuple[tuple[str, SchemaCatalog], ...]]:
+        found: dict[SchemaId, list[tuple[str, SchemaCatalog]]] = {}
+        for site in self.sites:
+            for held in site.schemas:
+                found.setdefault(held.schema, []).append((site.site, held))
+        return {schema: tuple(copies) for schema, copies in found.items()}

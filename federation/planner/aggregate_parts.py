@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from federation.model.logical import LogicalType
 from federation.planner.expand import column
+from federation.planner.outer_joins import rejects_nulls
 from federation.planner.pushable import obstacle
 from federation.planner.scopes import own_nodes
 from federation.planner.sqltypes import logical_type, sql_type
@@ -107,8 +108,10 @@ class Parts:
         value = _row_value(function) if condition is None else _where(function, condition)
         if _sources(aggregate) != {self.alias}:
             return False
-        if self.is_extended and not isinstance(function.this, exp.Column):
-            return False  # of NULLs, as in a row without a partner, it may be more than NULL
+        # of NULLs, as in a row without a partner, any other expression may be more than NULL
+        drops = condition is not None and rejects_nulls(condition, self.alias)
+        if self.is_extended and not drops and not isinstance(function.this, exp.Column):
+            return False
         kind = logical_type(value)
         wanted: list[tuple[str, exp.Expr, LogicalType | None]]
         match function:

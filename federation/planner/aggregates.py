@@ -16,7 +16,7 @@ from sqlglot import exp
 from federation.model.logical import LogicalType
 from federation.planner.aggregate_parts import Parts, aggregates_of
 from federation.planner.expand import identifier
-from federation.planner.groups import groups_pay
+from federation.planner.groups import groups_pay, largest_first
 from federation.planner.moved import drop_conditions, settled_conditions
 from federation.planner.placement import answering_site, is_in_process, open_queries
 from federation.planner.scopes import bound_columns, own_nodes, sources_of
@@ -41,7 +41,7 @@ def aggregate_early(draft: Draft) -> None:
         return
     for query in open_queries(draft):
         if isinstance(query, exp.Select) and _is_aggregated(query):
-            for alias in sources_of(query):
+            for alias in largest_first(draft, query):
                 _group_source(draft, query, alias)
 
 
@@ -53,8 +53,10 @@ def _is_aggregated(select: exp.Select) -> bool:
     distinct = select.args.get("distinct")
     if select.args.get("group") or aggregates_of(select):
         return distinct is None or not distinct.args.get("on")
-    has_window = any(isinstance(node, exp.Window) for node in own_nodes(select))
-    return distinct is not None and not distinct.args.get("on") and not has_window
+    if select.args.get("limit") or any(isinstance(node, exp.Window) for node in own_nodes(select)):
+        return False
+    # of EXISTS (...) it is only asked whether there is a row
+    return isinstance(select.parent, exp.Exists) or (distinct is not None and not distinct.args.get("on"))
 
 
 @attrs.frozen

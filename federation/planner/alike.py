@@ -22,7 +22,7 @@ def runs_alike(one: Plan, other: Plan) -> bool:
 
 def _work_of(plan: Plan) -> Plan:
     fragments = tuple(map(_fragment_work, plan.fragments))
-    return attrs.evolve(plan, fragments=fragments, decisions=(), missing=())
+    return attrs.evolve(plan, fragments=fragments, decisions=(), deciders=(), missing=(), consulted=())
 
 
 def _fragment_work(fragment: Fragment) -> Fragment:

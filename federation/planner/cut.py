@@ -17,14 +17,14 @@ from federation.planner.fragments import add_fragment, needed_columns
 from federation.planner.merge import merge_joined_sources
 from federation.planner.placement import RANGES, answering_site, slow_there
 from federation.planner.pushdown import conditions_of
+from federation.planner.repeated_scans import repeated_scan
 from federation.planner.scopes import own_nodes, sources_of
 from federation.planner.sqltypes import sql_type
-from federation.planner.topk import push_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from federation.planner.draft import Draft, Relation
+    from federation.planner.draft import Arm, Draft, Relation
     from federation.planner.plan import Fragment
 
 __all__ = ["cut_fragments"]
@@ -51,7 +51,6 @@ def _cut(draft: Draft, query: exp.Query) -> exp.Query:
     for cte in with_.expressions if with_ else ():
         cte.set("this", _cut(draft, cte.this))
     if isinstance(query, exp.SetOperation):
-        push_limit(query)
         query.set("this", _cut(draft, query.this))
         query.set("expression", _cut(draft, query.expression))
     elif isinstance(query, exp.Subquery):
@@ -131,11 +130,17 @@ def _scan(
     wanted = list(dict.fromkeys((*names, *relation.key)))
     below = below_shadowing(relation, conditions)
     arms = []
+    first: tuple[Fragment, Arm, str] | None = None
     for arm in relation.arms:
         part = attrs.evolve(relation, arms=(arm,))
-        present = set(arm.table.column_names)
-        usable = [c for c in below if {used.name for used in c.find_all(exp.Column)} <= present]
-        fragment = _scan_fragment(draft, alias, part, wanted, usable)
+        fragment = repeated_scan(draft, first[0], first[1], part) if first is not None else None
+        if fragment is not None and first is not None:
+            draft.decide(f"{fragment.id}: {relation.table} ({alias}) is read at {fragment.site}{first[2]}")
+        else:
+            present = set(arm.table.column_names)
+            usable = [c for c in below if {used.name for used in c.find_all(exp.Column)} <= present]
+            fragment = _scan_fragment(draft, alias, part, wanted, usable)
+            first = fragment, arm, _pushed(usable)
         arms.append(
             exp.Select(
                 expressions=[output(column(name, fragment.id), name) for name in wanted],
@@ -170,9 +175,12 @@ def _scan_fragment(
                 used.set("table", identifier(relation.table))
         select.set("where", exp.Where(this=exp.and_(*copies, copy=False)))
     fragment = add_fragment(draft, relation.arms[0].site, select, {relation.name: relation})
-    shown = "; pushed: " + " AND ".join(_shown(c) for c in conditions) if conditions else ""
-    draft.decide(f"{fragment.id}: {relation.table} ({alias}) is read at {fragment.site}{shown}")
+    draft.decide(f"{fragment.id}: {relation.table} ({alias}) is read at {fragment.site}{_pushed(conditions)}")
     return fragment
+
+
+def _pushed(conditions: Sequence[exp.Expr]) -> str:
+    return "; pushed: " + " AND ".join(_shown(c) for c in conditions) if conditions else ""
 
 
 def _shown(condition: exp.Expr) -> str:

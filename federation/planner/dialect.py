@@ -7,16 +7,22 @@ listed here. `federation.planner.pushable` is the narrower list of what fragment
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+import re
 
 from sqlglot import exp
 
 from federation.planner.region_signatures import REGION_FUNCTIONS
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["DEPTH_MAX", "FUNCTIONS", "TEXT_SIZE_MAX", "depth", "describe", "function_name", "refusal"]
+__all__ = [
+    "DEPTH_MAX",
+    "FUNCTIONS",
+    "TEXT_SIZE_MAX",
+    "depth",
+    "describe",
+    "function_name",
+    "refusal",
+    "written_at",
+]
 
 #: longest statement in characters, and deepest nesting of its tree
 TEXT_SIZE_MAX = 1_000_000
@@ -226,14 +232,59 @@ _HINTS: dict[type[exp.Expr], str] = {
     exp.Placeholder: "parameters are not supported; write the value",
     exp.ByteString: "write an ordinary string: 'text'",
     exp.RawString: "write an ordinary string: 'text'",
+    exp.HexString: "bytes have no literals",
+    exp.UnicodeString: "write the character itself",
+    exp.Qualify: "put the window function into a sub-select and the condition around it",
+    exp.Rollup: "write one GROUP BY for each, with UNION ALL between them",
+    exp.Cube: "write one GROUP BY for each, with UNION ALL between them",
+    exp.GroupingSets: "write one GROUP BY for each, with UNION ALL between them",
+    exp.SimilarTo: "write LIKE, or ~ with a regular expression",
+    exp.AtTimeZone: "timestamps are TAI and have no zone",
+    exp.Collate: "texts are ordered by code point everywhere; leave it out",
+    exp.Lock: "queries only read; leave it out",
+    exp.TableSample: "take a part by a condition on a column",
+    exp.Pivot: "write one aggregate with FILTER (WHERE ...) for each column",
+    exp.IgnoreNulls: "leave the NULLs out in a sub-select",
+    exp.Overlaps: "write timespan_overlaps(begin, end, begin, end)",
+    exp.LimitOptions: "write FETCH FIRST n ROWS ONLY",
+    exp.JSONExtract: "there is no JSON; extract the value before it is stored",
+    exp.JSONExtractScalar: "there is no JSON; extract the value before it is stored",
+    exp.Bracket: "there are no arrays; join with a table of the values",
+    exp.Array: "there are no arrays; write IN (...), or VALUES in FROM",
+    exp.Connect: "write WITH RECURSIVE",
+    exp.If: "write CASE WHEN condition THEN value ELSE other END",
+    exp.Star: "name the columns",
+    exp.Group: "name the columns, or count them from 1",
+    exp.WindowSpec: "leave it out",
+    exp.All: "compare with a sub-select, or write IN (...)",
+}
+
+
+#: names that sqlglot has others for
+_NAMES: dict[type[exp.Expr], str] = {
+    exp.LogicalAnd: "bool_and",
+    exp.LogicalOr: "bool_or",
+    exp.GroupConcat: "string_agg",
+    exp.TimestampTrunc: "date_trunc",
+    exp.And: "AND",
+    exp.Or: "OR",
 }
 
 
 def function_name(node: exp.Expr) -> str:
     """The function's name as a user would write it."""
+    if type(node) in _NAMES:
+        return _NAMES[type(node)]
     if isinstance(node, exp.Anonymous):
         return node.name.lower()
     return node.sql_name().lower() if isinstance(node, exp.Func) else type(node).__name__.lower()
+
+
+def written_at(node: exp.Expr, sql: str) -> int | None:
+    """Where the words of a construct are in the statement, if they are there once."""
+    pattern = _WRITTEN.get(type(node))
+    found = [match.start() for match in re.finditer(pattern, sql, re.IGNORECASE)] if pattern else []
+    return found[0] if len(found) == 1 else None
 
 
 def depth(tree: exp.Expr) -> int:
@@ -267,8 +318,8 @@ def refusal(tree: exp.Expr, sql: str = "") -> tuple[exp.Expr, str, str] | None:
                 part = value if isinstance(value, exp.Expr) else value[0] if isinstance(value, list) else node
                 culprit = part if isinstance(part, exp.Expr) else node
                 if type(culprit) in _ALLOWED:
-                    text = f"{name.rstrip('_').upper()} in {describe(node, sql)} is not allowed"
-                    return node, text, "see the documented SQL dialect"
+                    words = name.rstrip("_").upper().replace("_", " ")
+                    return node, f"{words} in {describe(node, sql)} is not allowed", _hint(node)
                 return culprit, f"{describe(culprit, sql)} is not allowed", _hint(culprit)
         special = _special_refusal(node)
         if special:
@@ -287,7 +338,10 @@ def _special_refusal(node: exp.Expr) -> tuple[str, str] | None:
         case exp.Join() if node.method:
             return f"{node.method} JOIN is not allowed", "write JOIN ... USING (columns) or ON condition"
         case exp.Join() if node.kind not in {"", "INNER", "CROSS", "OUTER"}:
-            return f"{node.kind} JOIN is not allowed", "write EXISTS or NOT EXISTS"
+            word = "NOT EXISTS" if node.kind == "ANTI" else "EXISTS"
+            return f"{node.kind} JOIN is not allowed", f"write WHERE {word} (SELECT 1 FROM ... WHERE ...)"
+        case exp.GroupConcat() if not node.args.get("separator"):
+            return "string_agg without a separator is not allowed", "write string_agg(text, ',')"
         case exp.Table() if isinstance(node.this, exp.Dot):
             return "a table's name has too many parts", "write schema.table or site.schema.table"
         case exp.Table() if not isinstance(node.this, exp.Identifier):
@@ -339,6 +393,42 @@ _WORDS: dict[type[exp.Expr], str] = {
     exp.Parameter: "a parameter",
     exp.Placeholder: "a parameter",
     exp.GroupingSets: "GROUPING SETS",
+    exp.SimilarTo: "SIMILAR TO",
+    exp.IgnoreNulls: "IGNORE NULLS",
+    exp.ByteString: "an escape string",
+    exp.RawString: "a dollar-quoted string",
+    exp.HexString: "a hexadecimal string",
+    exp.BitString: "a bit string",
+    exp.UnicodeString: "a Unicode string",
+    exp.JSONExtract: "the operator ->",
+    exp.JSONExtractScalar: "the operator ->>",
+    exp.LimitOptions: "FETCH",
+    exp.Connect: "CONNECT BY",
+    exp.Group: "GROUP BY",
+    exp.WindowSpec: "a window's frame",
+    exp.Star: "*",
+}
+
+#: how constructs are written whose place the parser does not keep, or only that of their first part
+_WRITTEN: dict[type[exp.Expr], str] = {
+    exp.Qualify: r"\bQUALIFY\b",
+    exp.Rollup: r"\bROLLUP\b",
+    exp.Cube: r"\bCUBE\b",
+    exp.GroupingSets: r"\bGROUPING\s+SETS\b",
+    exp.SimilarTo: r"\bSIMILAR\s+TO\b",
+    exp.AtTimeZone: r"\bAT\s+TIME\s+ZONE\b",
+    exp.Collate: r"\bCOLLATE\b",
+    exp.Lock: r"\bFOR\s+(NO\s+KEY\s+UPDATE|UPDATE|KEY\s+SHARE|SHARE)\b",
+    exp.TableSample: r"\bTABLESAMPLE\b",
+    exp.Pivot: r"\b(UN)?PIVOT\b",
+    exp.IgnoreNulls: r"\bIGNORE\s+NULLS\b",
+    exp.Overlaps: r"\bOVERLAPS\b",
+    exp.LimitOptions: r"\b(WITH\s+TIES|PERCENT)\b",
+    exp.Connect: r"\bCONNECT\s+BY\b",
+    exp.Array: r"\bARRAY\b",
+    exp.All: r"\bALL\b",
+    exp.JSONExtract: "->",
+    exp.JSONExtractScalar: "->>",
 }
 
 

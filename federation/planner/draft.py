@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from federation.model.catalog import ColumnStats, FederationCatalog
     from federation.model.logical import ColumnDef, LogicalType, TableDef
-    from federation.model.position import SchemaId
+    from federation.model.position import Position, SchemaId
     from federation.planner.plan import (
         FindFirst,
         Fragment,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         PairTable,
         PlanOptions,
     )
+    from federation.planner.profiles import Profile
 
 __all__ = ["Arm", "CutQuery", "Draft", "PairQuery", "Relation"]
 
@@ -79,11 +80,10 @@ class PairQuery:
 
 @attrs.frozen(eq=False)
 class CutQuery:
-    """What a fragment was made of: ``query`` over relations, and ``tree`` over the schemas' tables, its statement."""
+    """A fragment's statement over the schemas' tables as a tree, and what its rows look like."""
 
-    query: exp.Query
     tree: exp.Query
-    relations: Mapping[str, Relation]
+    profile: Profile
 
 
 @attrs.define
@@ -101,7 +101,11 @@ class Draft:
     fragments: list[Fragment] = attrs.field(factory=list)
     cut: dict[str, CutQuery] = attrs.field(factory=dict)
     decisions: list[str] = attrs.field(factory=list)
+    #: the rule that made each of the decisions, and the one that is at work
+    deciders: list[str] = attrs.field(factory=list)
+    rule: str = ""
     missing: list[Missing] = attrs.field(factory=list)
+    consulted: dict[SchemaId, Position] = attrs.field(factory=dict)
     literal_tables: dict[str, LiteralTable] = attrs.field(factory=dict)
     pair_queries: list[PairQuery] = attrs.field(factory=list)
     pair_tables: list[PairTable] = attrs.field(factory=list)
@@ -112,6 +116,7 @@ class Draft:
         """Record why the plan is as it is, once."""
         if reason not in self.decisions:
             self.decisions.append(reason)
+            self.deciders.append(self.rule)
 
     def error(self, message: str, node: exp.Expr | None = None, *, hint: str = "") -> QueryError:
         """A `QueryError` that points at ``node`` in the statement."""

@@ -22,7 +22,7 @@ from federation.planner.selectivity import literal_value, selectivity
 from federation.planner.sqltypes import logical_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from federation.model.statistics import ColumnStats
     from federation.planner.draft import Relation
@@ -157,8 +157,12 @@ def _set_profile(
 def _select_profile(
     select: exp.Select, relations: Mapping[str, Relation], ctes: Mapping[str, Profile]
 ) -> Profile:
+    used: dict[str, set[str]] = {}
+    for column in select.find_all(exp.Column):
+        used.setdefault(column.table, set()).add(column.name)
     sources = {
-        alias: _source_profile(source, relations, ctes) for alias, source in sources_of(select).items()
+        alias: _source_profile(source, relations, ctes, used.get(alias, set()))
+        for alias, source in sources_of(select).items()
     }
     where = select.args.get("where")
     conditions = conjuncts(where.this if where else None)
@@ -287,12 +291,13 @@ def _by_sub_select(
 
 
 def _source_profile(
-    source: exp.Expr, relations: Mapping[str, Relation], ctes: Mapping[str, Profile]
+    source: exp.Expr, relations: Mapping[str, Relation], ctes: Mapping[str, Profile], used: Collection[str]
 ) -> Profile:
+    """A source of a SELECT; of a table only the columns ``used`` are looked at."""
     if isinstance(source, exp.Table):
         relation = relations.get(source.name)
         if relation is not None and relation.literal is None:
-            return relation_profile(relation)
+            return relation_profile(relation, used)
         if relation is not None and relation.literal is not None:
             return Profile(float(len(relation.literal.rows)), {})
         return ctes.get(source.name, Profile(None, {}))

@@ -8,9 +8,14 @@ import attrs
 from sqlglot import parse_one
 
 if TYPE_CHECKING:
-    from federation.planner.plan import Fragment, OutputColumn, Plan
+    from collections.abc import Iterable
 
-__all__ = ["explain_json", "explain_text"]
+    from federation.planner.plan import Fragment, KeyInput, Missing, OutputColumn, Plan
+
+__all__ = ["FORMAT", "byte_size_text", "columns_json", "explain_json", "explain_text", "missing_json"]
+
+#: of the JSON values: fields are added under one number, and nothing else changes
+FORMAT = 1
 
 
 def _indented(text: str, dialect: str, indent: str) -> list[str]:
@@ -18,7 +23,8 @@ def _indented(text: str, dialect: str, indent: str) -> list[str]:
     return [indent + line for line in pretty.splitlines()]
 
 
-def _size(byte_count: int) -> str:
+def byte_size_text(byte_count: int) -> str:
+    """A size for reading."""
     size = float(byte_count)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000 or unit == "GB":
@@ -35,14 +41,24 @@ def _fragment_lines(fragment: Fragment) -> list[str]:
     estimate = "rows unknown"
     if fragment.row_count_estimate is not None and fragment.byte_estimate is not None:
         rows = fragment.row_count_estimate
-        estimate = f"about {rows} row{'' if rows == 1 else 's'}, {_size(fragment.byte_estimate)}"
+        estimate = f"about {rows} row{'' if rows == 1 else 's'}, {byte_size_text(fragment.byte_estimate)}"
     lines = [f"fragment {fragment.id} at {fragment.site}: {estimate}"]
     for source in fragment.inputs:
         copy = f"replica, {source.staleness_s:.1f} s old" if source.is_replica else "owner"
         lines.append(f"  reads {source.schema} {source.table} ({copy})")
+    for key in fragment.keys:
+        lines.append(f"  waits for {_key_text(key)}")
     lines.append(f"  gives {_columns(fragment.columns)}")
     lines.extend(_indented(fragment.sql, "postgres", "    "))
     return lines
+
+
+def _key_text(key: KeyInput) -> str:
+    givers = " and ".join(f"({', '.join(source.columns)}) of {source.fragment}" for source in key.sources)
+    return (
+        f"{givers} as keys {key.name}: about {key.key_count_estimate}, "
+        f"not sent when there are more than {key.key_count_max}"
+    )
 
 
 def explain_text(plan: Plan) -> str:
@@ -76,47 +92,76 @@ def explain_text(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def explain_json(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON values."""
+def columns_json(known: Iterable[OutputColumn]) -> list[dict[str, Any]]:
+    """Columns by name and type; the type is null where only the local engine knows it."""
+    return [{"name": column.name, "type": column.type.value if column.type else None} for column in known]
 
-    def columns(known: tuple[OutputColumn, ...]) -> list[dict[str, Any]]:
-        return [{"name": column.name, "type": column.type.value if column.type else None} for column in known]
 
+def missing_json(missing: Iterable[Missing]) -> list[dict[str, Any]]:
+    """What a partial answer lacks."""
+    return [
+        {
+            "site": one.site,
+            "schema": str(one.schema) if one.schema else None,
+            "table": one.table,
+            "reason": one.reason,
+            "rows": one.row_count,
+            "ranges": [
+                {"column": known.column, "least": known.least, "greatest": known.greatest}
+                for known in one.ranges
+            ],
+        }
+        for one in missing
+    ]
+
+
+def _fragment_json(fragment: Fragment, stage: int) -> dict[str, Any]:
     return {
-        "sql": plan.sql,
-        "fragments": [
+        "id": fragment.id,
+        "site": fragment.site,
+        "stage": stage,
+        "sql": fragment.sql,
+        "columns": columns_json(fragment.columns),
+        "sources": [
             {
-                "id": fragment.id,
-                "site": fragment.site,
-                "sql": fragment.sql,
-                "columns": columns(fragment.columns),
-                "sources": [
-                    {
-                        "schema": str(source.schema),
-                        "table": source.table,
-                        "is_replica": source.is_replica,
-                        "staleness_s": source.staleness_s,
-                    }
-                    for source in fragment.inputs
-                ],
-                "row_count_estimate": fragment.row_count_estimate,
-                "byte_estimate": fragment.byte_estimate,
+                "schema": str(source.schema),
+                "table": source.table,
+                "is_replica": source.is_replica,
+                "staleness_s": source.staleness_s,
             }
-            for fragment in plan.fragments
+            for source in fragment.inputs
         ],
+        "keys": [
+            {
+                "name": key.name,
+                "columns": list(key.columns),
+                "sources": [attrs.asdict(source) for source in key.sources],
+                "key_count_estimate": key.key_count_estimate,
+                "key_count_max": key.key_count_max,
+            }
+            for key in fragment.keys
+        ],
+        "row_count_estimate": fragment.row_count_estimate,
+        "byte_estimate": fragment.byte_estimate,
+    }
+
+
+def explain_json(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON values, in the format that docs/reference/explain.md describes."""
+    stages = plan.stages
+    return {
+        "format": FORMAT,
+        "sql": plan.sql,
+        "round_trips": max(stages.values(), default=0),
+        "fragments": [_fragment_json(fragment, stages[fragment.id]) for fragment in plan.fragments],
         "local_sql": plan.local_sql,
-        "columns": columns(plan.columns),
+        "columns": columns_json(plan.columns),
         "literal_tables": [{"name": table.name, "rows": len(table.rows)} for table in plan.literal_tables],
         "pair_tables": [attrs.asdict(pairs) for pairs in plan.pair_tables],
         "find_first": attrs.asdict(plan.find_first) if plan.find_first else None,
-        "missing": [
-            {
-                "site": missing.site,
-                "schema": str(missing.schema) if missing.schema else None,
-                "table": missing.table,
-                "reason": missing.reason,
-            }
-            for missing in plan.missing
+        "missing": missing_json(plan.missing),
+        "decisions": [
+            {"rule": rule, "reason": reason}
+            for rule, reason in zip(plan.deciders, plan.decisions, strict=False)
         ],
-        "decisions": list(plan.decisions),
     }

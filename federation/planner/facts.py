@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING
 
 import attrs
@@ -11,11 +12,11 @@ from federation.planner.pushdown import conjuncts
 from federation.planner.selectivity import literal_value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from federation.model.statistics import ColumnStats, TableStats, Value
 
-__all__ = ["Fact", "are_apart", "excludes", "facts_of"]
+__all__ = ["Fact", "Ranges", "are_apart", "excludes", "facts_of"]
 
 
 @attrs.frozen
@@ -64,17 +65,48 @@ def _fact(column: ColumnStats) -> Fact | None:
     return Fact(column.low, column.high, values)
 
 
+@attrs.frozen
+class Ranges:
+    """Where the values of several columns lie: ranges in order that do not touch, each from a low to a high value."""
+
+    ranges: tuple[tuple[Value, Value], ...]
+
+    @classmethod
+    def of(cls, facts: Iterable[Fact]) -> Ranges:
+        """All values that some of the columns may have; of different kinds, nothing is certain."""
+        parts: list[tuple[Value, Value]] = []
+        for fact in facts:
+            if fact.values is None:
+                parts.append((fact.low, fact.high))
+            else:
+                parts += [(value, value) for value in fact.values]
+        if len({isinstance(low, str) for low, _ in parts}) != 1:
+            return cls(())
+        parts.sort()
+        merged = [parts[0]]
+        for low, high in parts[1:]:
+            if low <= merged[-1][1]:  # type: ignore[operator]
+                merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+            else:
+                merged.append((low, high))
+        return cls(tuple(merged))
+
+    def are_apart_from(self, fact: Fact) -> bool:
+        """Whether no value that a column may have is among these."""
+        if not self.ranges or not _compare(self.ranges[0][0], fact.low):
+            return False
+        if fact.values is not None:
+            return not any(self._meet(value, value) for value in fact.values)
+        return not self._meet(fact.low, fact.high)
+
+    def _meet(self, low: Value, high: Value) -> bool:
+        place = bisect.bisect_right(self.ranges, high, key=lambda one: one[0])
+        return place > 0 and self.ranges[place - 1][1] >= low  # type: ignore[operator]
+
+
 def are_apart(one: Fact, other: Fact) -> bool:
     """Whether no value is in both columns."""
-    if not _compare(one.low, other.low):
-        return False
-    if one.values is not None and other.values is not None:
-        return not one.values & other.values
-    if one.values is not None:
-        return not any(other.admits(value) for value in one.values)
-    if other.values is not None:
-        return not any(one.admits(value) for value in other.values)
-    return not one.admits_range(other.low, other.high)
+    return Ranges.of((one,)).are_apart_from(other)
 
 
 def excludes(facts: Mapping[str, Fact], condition: exp.Expr) -> bool:

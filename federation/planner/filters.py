@@ -13,8 +13,8 @@ from sqlglot import exp
 
 from federation.model.logical import LogicalType
 from federation.planner.aggregate_parts import aggregates_of
+from federation.planner.folding import Known, known_value
 from federation.planner.moved import drop_conditions, settled_conditions
-from federation.planner.placement import open_queries
 from federation.planner.pushdown import conjuncts
 from federation.planner.scopes import own_nodes, sources_of
 from federation.planner.sqltypes import logical_type
@@ -23,28 +23,25 @@ from federation.planner.typed_nodes import set_where, typed
 if TYPE_CHECKING:
     from federation.planner.draft import Draft
 
-__all__ = ["push_filters"]
+__all__ = ["push_filters", "push_into"]
 
 _LIMITS = ("limit", "offset", "with_")
 
 
 def push_filters(draft: Draft) -> None:
     """Rule: move conditions into sub-selects in FROM."""
-    if draft.find_first is not None:
-        return
-    for query in open_queries(draft):
-        if not isinstance(query, exp.Select):
-            continue
-        for alias, source in sources_of(query).items():
+    for select in draft.tree.find_all(exp.Select):  # outer ones first, so that conditions go on to the tables
+        for alias, source in sources_of(select).items():
             if isinstance(source, exp.Subquery) and not _is_limited(source):
-                _push_into(draft, query, alias, source)
+                push_into(draft, select, alias, source)
 
 
-def _push_into(draft: Draft, select: exp.Select, alias: str, source: exp.Subquery) -> None:
+def push_into(draft: Draft, select: exp.Select, alias: str, source: exp.Subquery) -> None:
+    """Move what conditions may move from one SELECT into its source ``alias``, a sub-select."""
     found, settled = settled_conditions(select, alias)
     for condition in found:
         names = {used.name for used in condition.find_all(exp.Column)}
-        if not _may_enter(source.this, names):
+        if not _may_enter(source.this, condition):
             continue
         _enter(source.this, condition)
         draft.decide(f"a condition on {', '.join(sorted(names))} moves into {alias}")
@@ -66,30 +63,47 @@ def _side_names(operation: exp.SetOperation, side: exp.Query, names: set[str]) -
     return {name: own[position] for name, position in _positions(operation, names).items()}
 
 
-def _may_enter(query: exp.Expr, names: set[str]) -> bool:
-    """Whether a condition on the columns ``names`` of a query can be checked before all that the query does."""
+def _may_enter(query: exp.Expr, condition: exp.Expr) -> bool:
+    """Whether a condition on columns of a query can be checked before all that the query does."""
     if not isinstance(query, exp.Query) or _is_limited(query):
         return False
     if isinstance(query, exp.Subquery):
-        return _may_enter(query.this, names)
+        return _may_enter(query.this, condition)
     if isinstance(query, exp.SetOperation):
         left, right = query.left.selects, query.right.selects
+        names = {used.name for used in condition.find_all(exp.Column)}
         if any(
             logical_type(left[n]) is None or logical_type(left[n]) is not logical_type(right[n])
             for n in _positions(query, names).values()
         ):
             return False
         return all(
-            _may_enter(side, set(_side_names(query, side, names).values()))
-            and len({select.alias_or_name for select in side.selects}) == len(side.selects)
-            for side in (query.this, query.expression)
+            _may_enter(side, _in_side(query, side, condition)) for side in (query.this, query.expression)
         )
-    return isinstance(query, exp.Select) and _may_enter_select(query, names)
+    return isinstance(query, exp.Select) and _may_enter_select(query, condition)
 
 
-def _may_enter_select(select: exp.Select, names: set[str]) -> bool:
+def _in_side(operation: exp.SetOperation, side: exp.Expr, condition: exp.Expr) -> exp.Expr:
+    """A condition on columns of a set operation as one on a side's."""
+    assert isinstance(side, exp.Query)
+    copy = condition.copy()
+    used = list(copy.find_all(exp.Column))
+    known = _side_names(operation, side, {column.name for column in used})
+    for column in used:
+        column.set("this", exp.to_identifier(known[column.name], quoted=True))
+    return copy
+
+
+def _may_enter_select(select: exp.Select, condition: exp.Expr) -> bool:
+    names = {used.name for used in condition.find_all(exp.Column)}
+    own = [one.alias_or_name for one in select.selects]
+    if any(own.count(name) != 1 for name in names):
+        return False
     outputs = {one.alias_or_name: one.unalias() for one in select.selects}
     expressions = [outputs[name] for name in names]
+    meant = _as_meant(select, condition)
+    if meant.find(exp.Column) is None and known_value(meant) is Known.NOTHING:
+        return False  # databases may order constants in another way
     distinct = select.args.get("distinct")
     if not select.args.get("from_") or (distinct is not None and distinct.args.get("on")):
         return False
@@ -113,24 +127,24 @@ def _enter(query: exp.Expr, condition: exp.Expr) -> None:
     if isinstance(query, exp.Subquery):
         _enter(query.this, condition)
     elif isinstance(query, exp.SetOperation):
-        names = {used.name for used in condition.find_all(exp.Column)}
-        sides = [query.this, query.expression]
-        renamed = [_side_names(query, side, names) for side in sides]
-        for side, known in zip(sides, renamed, strict=True):
-            copy = condition.copy()
-            for used in copy.find_all(exp.Column):
-                used.set("this", exp.to_identifier(known[used.name], quoted=True))
-            _enter(side, copy)
+        for side in (query.this, query.expression):
+            _enter(side, _in_side(query, side, condition))
     elif isinstance(query, exp.Select):
-        outputs = {one.alias_or_name: one for one in query.selects}
-        whole = typed(exp.paren(condition), LogicalType.BOOL)
-        for used in list(whole.find_all(exp.Column)):
-            output = outputs[used.name]
-            meant = output.unalias().copy()
-            if meant.type is None:
-                meant.type = output.type
-            if not isinstance(meant, (exp.Column, exp.Literal)):
-                meant = typed(exp.paren(meant, copy=False), logical_type(output))
-            used.replace(meant)
         where = query.args.get("where")
-        set_where(query, [*conjuncts(where.this if where else None), *conjuncts(whole)])
+        fresh = conjuncts(_as_meant(query, condition))
+        set_where(query, [*conjuncts(where.this if where else None), *fresh])
+
+
+def _as_meant(select: exp.Select, condition: exp.Expr) -> exp.Expr:
+    """A condition on outputs of a SELECT with what they stand for."""
+    outputs = {one.alias_or_name: one for one in select.selects}
+    whole = typed(exp.paren(condition), LogicalType.BOOL)
+    for used in list(whole.find_all(exp.Column)):
+        output = outputs[used.name]
+        meant = output.unalias().copy()
+        if meant.type is None:
+            meant.type = output.type
+        if not isinstance(meant, (exp.Column, exp.Literal)):
+            meant = typed(exp.paren(meant, copy=False), logical_type(output))
+        used.replace(meant)
+    return whole

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from federation.planner.draft import CutQuery
-from federation.planner.estimate import estimate_bytes, estimate_rows
+from federation.planner.estimate import estimate_bytes, query_profile
 from federation.planner.expand import expand_relation, identifier
 from federation.planner.plan import Fragment, OutputColumn, Source
 from federation.planner.pushdown import conditions_of
@@ -57,7 +57,8 @@ def add_fragment(draft: Draft, site: str, query: exp.Query, relations: Mapping[s
     for name, select in zip(names, tree.selects, strict=True):
         if isinstance(select, exp.Alias):
             select.set("alias", identifier(name))
-    rows = estimate_rows(tree, relations)
+    profile = query_profile(tree, relations)
+    rows = None if profile.rows is None else max(0, round(profile.rows))
     inputs: dict[Source, None] = {}
     for table in tables_of(tree):
         relation = relations.get(table.name)
@@ -78,5 +79,5 @@ def add_fragment(draft: Draft, site: str, query: exp.Query, relations: Mapping[s
         f"f{len(draft.fragments) + 1}", site, sql, columns, tuple(inputs), rows, estimate_bytes(rows, columns)
     )
     draft.fragments.append(fragment)
-    draft.cut[fragment.id] = CutQuery(query.copy(), tree, relations)
+    draft.cut[fragment.id] = CutQuery(tree, profile)
     return fragment

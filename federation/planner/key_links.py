@@ -7,7 +7,8 @@ columns equal those of no row of the giver:
 * to the right side of a LEFT JOIN by ON, to the left one of a RIGHT JOIN, to none of a FULL JOIN;
 * into a sub-select, from the SELECT around it that it refers to: its own rows are then the same for each row outside,
   be it EXISTS, NOT EXISTS or a value;
-* out of it only where a row outside needs one inside: EXISTS or IN, required by WHERE or an inner join.
+* out of it only where a row outside needs one inside: EXISTS or IN, required by WHERE or an inner join;
+* into the sub-select of a required NOT IN where neither side can be NULL, as a NULL would decide there.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from federation.planner.pushdown import conjuncts
 from federation.planner.scopes import binder, own_nodes, sources_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["End", "Link", "find_links", "refused_sub_selects"]
+__all__ = ["End", "Link", "find_links", "refusals"]
 
 _Names = tuple[str, str]
 
@@ -46,8 +47,11 @@ class Link:
     pairs: tuple[_Names, ...]
 
 
-def find_links(tree: exp.Expr) -> list[Link]:
-    """All links of a statement, each pair of ends in one direction once, with all columns that are equal."""
+def find_links(tree: exp.Expr, never_null: Callable[[exp.Expr, str], bool] | None = None) -> list[Link]:
+    """All links of a statement, each pair of ends in one direction once, with all columns that are equal.
+
+    ``never_null`` says of a source or a query whether one of its columns is never NULL.
+    """
     found: dict[tuple[End, End], dict[_Names, None]] = {}
 
     def add(giver: tuple[End, str], receiver: tuple[End, str]) -> None:
@@ -58,16 +62,27 @@ def find_links(tree: exp.Expr) -> list[Link]:
         scope = _Scope(select)
         for giver, receiver in scope.links():
             add(giver, receiver)
+        for giver, receiver in scope.not_in(never_null) if never_null is not None else ():
+            add(giver, receiver)
     return [Link(giver, receiver, tuple(pairs)) for (giver, receiver), pairs in found.items()]
 
 
-def refused_sub_selects(tree: exp.Expr) -> list[str]:
-    """Sub-selects that nothing may be left out of, in words."""
+def refusals(tree: exp.Expr, never_null: Callable[[exp.Expr, str], bool]) -> list[str]:
+    """What looks like a join, but needs all rows of a side, in words."""
     found = []
-    for node in tree.find_all(exp.In):
-        if node.args.get("query") is not None and isinstance(node.parent, exp.Not):
+    negated = [node for node in tree.find_all(exp.In) if isinstance(node.parent, exp.Not)]
+    queries = [node for node in negated if node.args.get("query") is not None]
+    linked: set[int] = set()
+    for select in tree.find_all(exp.Select) if queries else ():
+        linked |= {id(receiver[0].node) for _, receiver in _Scope(select).not_in(never_null)}
+    for node in queries:
+        query = node.args["query"]
+        if id(query.this if isinstance(query, exp.Subquery) else query) not in linked:
             shown = node.this.sql("postgres").replace('"', "")
             found.append(f"{shown} NOT IN (...): a NULL there decides, so that all its rows are needed")
+    for join in tree.find_all(exp.Join):
+        if join.side == "FULL":
+            found.append(f"the FULL JOIN of {join.this.alias_or_name}: the rows of both sides stay")
     return found
 
 
@@ -167,6 +182,24 @@ class _Scope:
                     for other in self.same((column.table, column.name)):
                         yield (end, output), other
                         yield other, (end, output)
+
+    def not_in(
+        self, never_null: Callable[[exp.Expr, str], bool]
+    ) -> Iterator[tuple[tuple[End, str], tuple[End, str]]]:
+        """Into the sub-selects of NOT IN: from which rows may be left out, but not so that NULL would decide."""
+        if any(join.side for join in self.joins):
+            return
+        for condition in self.held:
+            node = condition.unnest()
+            found = _compared_query(node.this.unnest()) if isinstance(node, exp.Not) else None
+            if found is None or len(found[0]) != 1:
+                continue
+            (column,), query = found
+            if not isinstance(column, exp.Column) or binder(column) is not self.select:
+                continue
+            giver, name = self.end((column.table, column.name)), query.named_selects[0]
+            if giver is not None and never_null(giver[0].node, column.name) and never_null(query, name):
+                yield giver, (End(query, "the sub-select"), name)
 
 
 def _own_equality(condition: exp.Expr, select: exp.Select) -> tuple[_Names, ...]:

@@ -96,9 +96,28 @@ class Lineage:
             return None if passed is None else self.filtered(passed.source, passed.columns)
         return None
 
-    def uses(self, fragment: str) -> int:
-        """How often the local statement reads a fragment."""
-        return self._fragment_uses[fragment]
+    def never_null(self, node: exp.Expr, name: str) -> bool:
+        """Whether an output is NULL in no row, by what the tables declare."""
+        if isinstance(node, exp.Table):
+            cte = self._ctes.get(id(node))
+            if cte is not None:
+                return not _is_recursive(cte) and self.never_null(cte.this, name)
+            fragment = self._fragment(node)
+            if fragment is not None:
+                return self.never_null(self._draft.cut[fragment].tree, name)
+            table = self._definitions.get((node.db, node.name))
+            return table is not None and name in table.column_names and not table.column(name).nullable
+        if isinstance(node, exp.Subquery):
+            return self.never_null(node.this, name)
+        if isinstance(node, exp.SetOperation):
+            (other,) = _by_position(node, [name])
+            return self.never_null(node.this, name) and self.never_null(node.expression, other)
+        if isinstance(node, exp.Select):
+            columns = output_columns(node, [name])
+            if columns is None or any(join.side for join in node.args.get("joins") or ()):
+                return False
+            return self.never_null(sources_of(node)[columns[0].table], columns[0].name)
+        return False
 
     def _is_fixed(self, window: exp.Window, passed: Passage) -> bool:
         """Whether a partition is a key of one logical table, whose rows in several schemas agree in the columns.

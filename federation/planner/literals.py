@@ -16,6 +16,7 @@ from federation.errors import QueryError, UserError
 from federation.model.logical import LogicalType
 from federation.model.timespan import format_tai, parse_tai
 from federation.planner.intervals import fold_shifts
+from federation.planner.operand_types import check_operands
 from federation.planner.position import position_of
 from federation.planner.sqltypes import logical_type, sql_type
 
@@ -33,8 +34,9 @@ _TIMESTAMP_HINT = "write TAI as 'YYYY-MM-DD HH:MM:SS.nnnnnnnnn' without a zone"
 
 
 def type_literals(draft: Draft) -> None:
-    """Rule: give literals their types."""
+    """Rule: give literals their types, and check those of all operands."""
     type_tree_literals(draft.tree, draft.sql)
+    check_operands(draft.tree, draft.sql)
 
 
 def type_tree_literals(tree: exp.Expr, sql: str) -> None:

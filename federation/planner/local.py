@@ -13,6 +13,7 @@ from federation.planner.fragments import unique_names
 from federation.planner.local_time import extract, shift, to_microseconds, truncate
 from federation.planner.plan import OutputColumn, PairTable
 from federation.planner.sqltypes import logical_type, sql_type
+from federation.planner.units import output_units
 
 if TYPE_CHECKING:
     from federation.planner.draft import Draft
@@ -36,7 +37,8 @@ def name_columns(draft: Draft) -> None:
     selects = draft.tree.selects
     names = unique_names([select.alias_or_name for select in selects])
     draft.columns = tuple(
-        OutputColumn(name, kind) for name, kind in zip(names, _output_types(draft.tree), strict=True)
+        OutputColumn(name, kind, unit)
+        for name, kind, unit in zip(names, _output_types(draft.tree), output_units(draft), strict=True)
     )
     for name, select in zip(names, selects, strict=True):
         if isinstance(select, exp.Alias) and select.alias != name:
@@ -68,7 +70,8 @@ def finish_local(draft: Draft) -> None:
 
 
 def _duckdb_sql(draft: Draft, tree: exp.Expr) -> str:
-    for node in list(tree.walk()):
+    # from the leaves up: what replaces a node may hold copies of those below it
+    for node in reversed(list(tree.walk())):
         _adapt(draft, node)
     for select in tree.find_all(exp.Select):
         if not isinstance(select.parent, exp.Exists):
@@ -103,6 +106,9 @@ def _adapt(draft: Draft, node: exp.Expr) -> None:
         case exp.Div():
             node.set("typed", False)
             node.set("safe", True)
+        case exp.Mod() if not _is_nonzero(node.expression):
+            divisor = exp.Nullif(this=node.expression.copy(), expression=exp.Literal.number(0))
+            node.set("expression", divisor)
         case exp.Like() | exp.ILike() if not isinstance(node.parent, exp.Escape):
             escape = exp.Escape(expression=exp.Literal.string("\\"))
             node.replace(escape)
@@ -117,6 +123,10 @@ def _adapt(draft: Draft, node: exp.Expr) -> None:
             shift(draft, node)
 
 
+def _is_nonzero(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Literal) and node.is_number and float(node.this) != 0
+
+
 def _cast_sum(node: exp.Expr) -> None:
     """SUM of integers stays a 64-bit integer, or is an error when it does not fit."""
     argument = node.this.expressions[0] if isinstance(node.this, exp.Distinct) else node.this
@@ -126,5 +136,6 @@ def _cast_sum(node: exp.Expr) -> None:
     while isinstance(outer.parent, (exp.Filter, exp.Window)) and outer.parent.this is outer:
         outer = outer.parent
     cast = exp.Cast(to=sql_type(_L.INT64))
+    cast.type = sql_type(_L.INT64)
     outer.replace(cast)
     cast.set("this", outer)

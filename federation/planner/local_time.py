@@ -25,6 +25,12 @@ _PARTS = {
 _MINUTE_NS = 60_000_000_000
 
 
+def _put(node: exp.Expr, fresh: exp.Expr) -> None:
+    """Replace ``node``, keeping its type, which what is around it looks at."""
+    fresh.type = node.type
+    node.replace(fresh)
+
+
 def _ns(node: exp.Expr) -> exp.Expr:
     if is_date(node):
         node = exp.Cast(this=node, to=_TIMESTAMP_NS.copy())
@@ -65,9 +71,9 @@ def truncate(draft: Draft, node: exp.TimestampTrunc) -> None:
         call = exp.Anonymous(
             this="date_trunc", expressions=[exp.Literal.string(unit.lower()), to_microseconds(value)]
         )
-        node.replace(exp.Cast(this=call, to=_TIMESTAMP_NS.copy()))
+        _put(node, exp.Cast(this=call, to=_TIMESTAMP_NS.copy()))
     elif unit in UNITS:
-        node.replace(_timestamp(_floor(_ns(value), UNITS[unit])))
+        _put(node, _timestamp(_floor(_ns(value), UNITS[unit])))
     else:
         raise draft.error(
             f"date_trunc does not know {unit.lower()!r}",
@@ -90,7 +96,7 @@ def extract(draft: Draft, node: exp.Extract) -> None:
         ns: exp.Expr = exp.paren(
             exp.Sub(this=_ns(value.this.copy()), expression=_ns(value.expression.copy())), copy=False
         )
-        node.replace(_seconds(ns))
+        _put(node, _seconds(ns))
         return
     if not is_moment(value):
         raise draft.error(
@@ -99,9 +105,9 @@ def extract(draft: Draft, node: exp.Extract) -> None:
             hint="cast it, or for a duration write extract(epoch FROM a - b)",
         )
     if part == "EPOCH":
-        node.replace(_seconds(_ns(value.copy())))
+        _put(node, _seconds(_ns(value.copy())))
     elif part == "SECOND":
-        node.replace(_seconds(_modulo(_ns(value.copy()), _MINUTE_NS)))
+        _put(node, _seconds(_modulo(_ns(value.copy()), _MINUTE_NS)))
     else:
         node.set("expression", to_microseconds(value.copy()))
 
@@ -133,13 +139,13 @@ def shift(draft: Draft, node: exp.Expr) -> None:
     length = length_of(right, draft.sql)
     length = length.negated() if isinstance(node, exp.Sub) else length
     if not length.months:
-        node.replace(_timestamp(_plus(_ns(left.copy()), length.ns)))
+        _put(node, _timestamp(_plus(_ns(left.copy()), length.ns)))
         return
     months = exp.Anonymous(this="to_months", expressions=[exp.cast(exp.Literal.number(length.months), "int")])
     day = exp.Add(this=to_microseconds(left.copy()), expression=months)
     micro = exp.Anonymous(this="epoch_us", expressions=[day])
     ns = exp.Mul(this=micro, expression=exp.Literal.number(1000))
-    node.replace(_timestamp(exp.Add(this=ns, expression=_modulo(_ns(left.copy()), 1000))))
+    _put(node, _timestamp(exp.Add(this=ns, expression=_modulo(_ns(left.copy()), 1000))))
 
 
 def _plus(node: exp.Expr, number: int) -> exp.Expr:

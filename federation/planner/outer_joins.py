@@ -16,7 +16,7 @@ from federation.planner.scopes import sources_of
 if TYPE_CHECKING:
     from federation.planner.draft import Draft
 
-__all__ = ["narrow_outer_joins"]
+__all__ = ["narrow_outer_joins", "rejects_nulls"]
 
 _STRICT = (exp.Add, exp.Sub, exp.Mul, exp.Neg, exp.Paren)
 
@@ -59,24 +59,28 @@ def _narrow(draft: Draft, select: exp.Select, joins: list[exp.Join]) -> bool:
 
 
 def _is_rejected(conditions: list[exp.Expr], aliases: list[str]) -> bool:
-    return any(_rejects(condition, alias) for condition in conditions for alias in aliases)
+    return any(rejects_nulls(condition, alias) for condition in conditions for alias in aliases)
 
 
-def _rejects(condition: exp.Expr, alias: str) -> bool:
+def rejects_nulls(condition: exp.Expr, alias: str) -> bool:
     """Whether a condition does not hold where all columns of a source are NULL."""
     match condition:
         case exp.Paren():
-            return _rejects(condition.this, alias)
+            return rejects_nulls(condition.this, alias)
         case exp.And():
-            return _rejects(condition.this, alias) or _rejects(condition.expression, alias)
+            return rejects_nulls(condition.this, alias) or rejects_nulls(condition.expression, alias)
         case exp.Or():
-            return _rejects(condition.this, alias) and _rejects(condition.expression, alias)
+            return rejects_nulls(condition.this, alias) and rejects_nulls(condition.expression, alias)
         case exp.In():
             return _is_null(condition.this, alias)
+        case exp.Is():
+            is_not_null = isinstance(condition.expression, exp.Null) and condition.args.get("negate")
+            return bool(is_not_null) and _is_null(condition.this, alias)
         case exp.Not(this=inner):
             inner = inner.unnest()
             if isinstance(inner, exp.Is):
-                return isinstance(inner.expression, exp.Null) and _is_null(inner.this, alias)
+                is_null = isinstance(inner.expression, exp.Null) and not inner.args.get("negate")
+                return is_null and _is_null(inner.this, alias)
             return _is_unknown(inner, alias)
         case _:
             return _is_unknown(condition, alias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokenizer_core import TokenType
 
 from federation.errors import QueryError
-from federation.planner.dialect import DEPTH_MAX, TEXT_SIZE_MAX, depth, function_name, refusal
+from federation.planner.breadth import check_breadth, check_word_count
+from federation.planner.dialect import DEPTH_MAX, TEXT_SIZE_MAX, depth, function_name, refusal, written_at
 from federation.planner.normalize import normalize_tree
 from federation.planner.position import keep_column_positions, keep_interval_positions, position_of
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from federation.planner.draft import Draft
 
 __all__ = ["parse_query", "parse_statement"]
+
+# it warns on standard error of statements that it does not know; ours is an error of its own
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 
 def parse_statement(draft: Draft) -> None:
@@ -37,6 +42,7 @@ def parse_query(sql: str) -> exp.Query:
         raise QueryError(
             "the statement has a NUL character", hint="leave it out", sql=sql, position=sql.index("\0")
         )
+    check_word_count(sql)
     try:
         _check_nesting(sql)
         trees = [tree for tree in sqlglot.parse(sql, read="postgres") if tree is not None]
@@ -63,7 +69,8 @@ def parse_query(sql: str) -> exp.Query:
         found = (tree, f"{tree.key.upper()} is not a query", "write a SELECT")
     if found is not None:
         node, message, hint = found
-        position = len(sql) - len(sql.lstrip()) if node is tree else position_of(node)
+        position = len(sql) - len(sql.lstrip()) if node is tree else written_at(node, sql)
+        position = position_of(node) if position is None else position
         if position is None and (word := re.search(rf"\b{function_name(node)}\b", sql, re.IGNORECASE)):
             position = word.start()
         raise QueryError(message, hint=hint, sql=sql, position=position)
@@ -74,6 +81,7 @@ def parse_query(sql: str) -> exp.Query:
             sql=sql,
         )
     assert isinstance(tree, exp.Query)
+    check_breadth(tree, sql)
     keep_column_positions(tree)
     keep_interval_positions(tree, sql)
     normalize_tree(tree, sql)

@@ -29,12 +29,11 @@ def answering_site(draft: Draft, query: exp.Query) -> tuple[str | None, str | No
     Both are None for a query that reads several sites, or that refers to something outside itself.
     """
     sites: set[str] = set()
-    inside = {id(node) for node in query.walk()}
     for table in tables_of(query):
         relation = draft.relations.get(table.name)
         if relation is None:
             # the name of a WITH query, which must be inside too
-            if not any(id(cte) in inside and cte.alias == table.name for cte in _ctes_around(table)):
+            if not any(cte.alias == table.name and _is_inside(cte, query) for cte in _ctes_around(table)):
                 return None, None
         elif relation.literal is not None or not relation.arms:
             return None, None
@@ -93,6 +92,13 @@ def slow_there(draft: Draft, site: str, query: exp.Query) -> str | None:
 
 def _is_between_tables(comparison: exp.Expr) -> bool:
     return len({column.table for column in comparison.find_all(exp.Column)}) > 1
+
+
+def _is_inside(node: exp.Expr, query: exp.Expr) -> bool:
+    around: exp.Expr | None = node
+    while around is not None and around is not query:
+        around = around.parent
+    return around is query
 
 
 def _ctes_around(table: exp.Expr) -> list[exp.CTE]:

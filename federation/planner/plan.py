@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from federation.model.logical import LogicalType
-    from federation.model.position import SchemaId
+    from federation.model.position import Position, SchemaId
 
 __all__ = [
     "FindFirst",
@@ -19,6 +19,7 @@ __all__ = [
     "KeySource",
     "LiteralTable",
     "Missing",
+    "MissingRange",
     "OutputColumn",
     "PairTable",
     "Plan",
@@ -33,21 +34,30 @@ class PlanOptions:
 
     ``max_staleness_s`` admits replicas that were equal to their owner at most so long ago. ``partial`` accepts an
     answer without the sites that don't answer. ``chain`` names schemas to search before the home site's own.
-    ``rules_off`` names optional rules of the planner to leave out; the rows are the same without them.
+    ``rules_off`` names optional rules of the planner to leave out; the rows are the same without them. Copies that
+    lack an entry up to a position of ``after`` are not read. With ``as_of``, one position for each schema, only copies
+    that are at it exactly are.
     """
 
     max_staleness_s: float = 0.0
     partial: bool = False
     chain: tuple[str, ...] = ()
     rules_off: frozenset[str] = frozenset()
+    after: tuple[Position, ...] = ()
+    as_of: tuple[Position, ...] | None = None
 
 
 @attrs.frozen
 class OutputColumn:
-    """One column of a result; ``type`` is None where only the local engine knows it (an interval, a list)."""
+    """One column of a result; ``type`` is None where only the local engine knows it (an interval, a list).
+
+    ``unit`` is that of the table's column which it shows, in the words of the VOUnits standard; ``""`` where none is
+    known.
+    """
 
     name: str
     type: LogicalType | None
+    unit: str = attrs.field(default="", eq=False)
 
 
 @attrs.frozen
@@ -112,6 +122,11 @@ class Fragment:
         return sql
 
     @property
+    def givers(self) -> frozenset[str]:
+        """The fragments that its keys come from."""
+        return frozenset(source.fragment for key in self.keys for source in key.sources)
+
+    @property
     def sources(self) -> tuple[tuple[SchemaId, str], ...]:
         """(schema, table) of everything the fragment reads."""
         return tuple((source.schema, source.table) for source in self.inputs)
@@ -164,16 +179,35 @@ class FindFirst:
 
 
 @attrs.frozen
+class MissingRange:
+    """Values of a column that the missing rows had when they were last heard of: texts as a query gives them."""
+
+    column: str
+    least: str
+    greatest: str
+
+
+@attrs.frozen
 class Missing:
-    """Part of the federation that a partial answer lacks; ``schema`` is None where not even its schemas are known."""
+    """Part of the federation that a partial answer lacks; ``schema`` is None where not even its schemas are known.
+
+    ``row_count`` and ``ranges`` are of the last known catalog: how many rows the table had there, and from when to
+    when; None and empty where no catalog is known.
+    """
 
     site: str
     schema: SchemaId | None
     table: str
     reason: str
+    row_count: int | None = None
+    ranges: tuple[MissingRange, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.table} of {self.schema or f'site {self.site}'}: {self.reason}"
+        text = f"{self.table} of {self.schema or f'site {self.site}'}: {self.reason}"
+        if self.row_count is None:
+            return text
+        spans = "".join(f", {one.column} from {one.least} to {one.greatest}" for one in self.ranges)
+        return f"{text}; it had {self.row_count} row{'' if self.row_count == 1 else 's'}{spans}"
 
 
 @attrs.frozen
@@ -189,6 +223,23 @@ class Plan:
     columns: tuple[OutputColumn, ...]
     decisions: tuple[str, ...]
     missing: tuple[Missing, ...] = ()
+    #: states of schemas that need not be read, as what is known of them tells that they give no row
+    consulted: tuple[Position, ...] = ()
     literal_tables: tuple[LiteralTable, ...] = ()
     pair_tables: tuple[PairTable, ...] = ()
     find_first: FindFirst | None = None
+    #: the planner's rule that made each decision
+    deciders: tuple[str, ...] = ()
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """The stage of each fragment, from 1 on: one after all those whose rows it gets its keys from."""
+        found: dict[str, int] = {}
+        waiting = {fragment.id: fragment for fragment in self.fragments}
+        while waiting:
+            ready = [one for one in waiting.values() if all(giver in found for giver in one.givers)]
+            assert ready, "fragments wait for each other"
+            for fragment in ready:
+                found[fragment.id] = 1 + max((found[giver] for giver in fragment.givers), default=0)
+                del waiting[fragment.id]
+        return found

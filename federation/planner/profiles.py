@@ -11,7 +11,7 @@ from federation.model.logical import LogicalType
 from federation.model.statistics import ColumnStats, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from federation.planner.draft import Arm, Relation
 
@@ -46,8 +46,8 @@ class Profile:
         return self.columns.get(name, UNKNOWN)
 
 
-def relation_profile(relation: Relation) -> Profile:
-    """The rows of a relation's arms together."""
+def relation_profile(relation: Relation, names: Collection[str] | None = None) -> Profile:
+    """The rows of a relation's arms together, with its columns, or those of ``names`` alone."""
     counts = [arm.row_count for arm in relation.arms]
     rows = None if None in counts else float(sum(count or 0 for count in counts))
     columns = {
@@ -55,6 +55,7 @@ def relation_profile(relation: Relation) -> Profile:
             [_arm_column(arm, definition.name, definition.type) for arm in relation.arms]
         )
         for definition in relation.columns
+        if names is None or definition.name in names
     }
     return Profile(rows, columns, (frozenset(relation.key),) if relation.key else ())
 

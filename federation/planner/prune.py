@@ -8,7 +8,7 @@ import attrs
 from sqlglot import exp
 
 from federation.planner.expand import below_shadowing, column
-from federation.planner.facts import Fact, are_apart, excludes, facts_of
+from federation.planner.facts import Fact, Ranges, excludes, facts_of
 from federation.planner.pushdown import conditions_of
 from federation.planner.routing import Holders
 from federation.planner.scopes import sources_of, tables_of
@@ -42,11 +42,14 @@ def prune(draft: Draft) -> None:
     Conditions on columns in which rows of one key may differ decide nothing where a nearer row hides others.
     """
     holders = Holders(draft)
-    facts = {
-        (name, arm.schema): facts_of(holders.stats(arm))
-        for name, relation in draft.relations.items()
-        for arm in relation.arms
-    }
+    known: dict[tuple[SchemaId, str], Mapping[str, Fact]] = {}
+    facts = {}
+    for name, relation in draft.relations.items():
+        for arm in relation.arms:
+            table = arm.schema, arm.table.name
+            if table not in known:
+                known[table] = facts_of(holders.stats(arm))
+            facts[name, arm.schema] = known[table]
     if not any(facts.values()):
         return
     places: dict[str, list[_Place]] = {}
@@ -56,7 +59,7 @@ def prune(draft: Draft) -> None:
     for name, found in places.items():
         # a relation that is read at several places goes only where all of them can do without it
         if len(found) == uses.count(name):
-            _leave_out(draft, found, facts)
+            _leave_out(draft, holders, found, facts)
 
 
 def _places(draft: Draft) -> Iterator[_Place]:
@@ -88,7 +91,10 @@ def _places(draft: Draft) -> Iterator[_Place]:
 
 
 def _leave_out(
-    draft: Draft, places: list[_Place], facts: Mapping[tuple[str, SchemaId], Mapping[str, Fact]]
+    draft: Draft,
+    holders: Holders,
+    places: list[_Place],
+    facts: Mapping[tuple[str, SchemaId], Mapping[str, Fact]],
 ) -> None:
     relation = places[0].relation
     reasons = [_reasons(place, facts) for place in places]
@@ -101,24 +107,31 @@ def _leave_out(
         return
     for schema, reason in gone.items():
         draft.decide(f"{schema} is not read for {relation.table}: {reason}")
+        holders.note_unread(schema)
     relation.arms = tuple(arm for arm in relation.arms if arm.schema not in gone)
 
 
 def _reasons(place: _Place, facts: Mapping[tuple[str, SchemaId], Mapping[str, Fact]]) -> _Reasons:
     relation = place.relation
     usable = below_shadowing(relation, place.filters)
+    others = {}
+    for name, other, other_name in place.equal:
+        theirs = [facts[other.name, one.schema].get(other_name) for one in other.arms]
+        certain = [fact for fact in theirs if fact is not None]
+        if certain and len(certain) == len(theirs) and below_shadowing(relation, [column(name, "")]):
+            others[name, other.table, other_name] = Ranges.of(certain)
     found: _Reasons = {}
+    shown: dict[int, str] = {}
     for arm in relation.arms:
         known = facts[relation.name, arm.schema]
-        for condition in usable:
-            if excludes(known, condition):
-                found.setdefault(arm.schema, f"no row there has {_shown(condition)}")
-        for name, other, other_name in place.equal:
-            if name not in known or not below_shadowing(relation, [column(name, "")]):
-                continue
-            theirs = [facts[other.name, one.schema].get(other_name) for one in other.arms]
-            if theirs and all(fact is not None and are_apart(known[name], fact) for fact in theirs):
-                found.setdefault(arm.schema, f"no {name} there is a {other_name} of {other.table}")
+        condition = next((one for one in usable if excludes(known, one)), None)
+        if condition is not None:
+            shown[id(condition)] = shown.get(id(condition)) or _shown(condition)
+            found[arm.schema] = f"no row there has {shown[id(condition)]}"
+            continue
+        for (name, table, other_name), ranges in others.items():
+            if name in known and ranges.are_apart_from(known[name]):
+                found.setdefault(arm.schema, f"no {name} there is a {other_name} of {table}")
     return found
 
 

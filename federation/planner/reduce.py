@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from federation.planner.key_links import refused_sub_selects
+from federation.planner.key_links import refusals
 from federation.planner.lineage import Lineage, table_definitions
 from federation.planner.narrow import narrowed
 from federation.planner.plan import Fragment, KeyInput, KeySource
@@ -46,48 +46,40 @@ def reduce_fragments(draft: Draft) -> None:
     """Rule: choose which fragments wait for keys of which others, and narrow their statements."""
     if len(draft.fragments) < 2 or draft.find_first is not None:
         return
-    found = list(candidates(draft, Lineage(draft)))
+    lineage = Lineage(draft)
+    found = list(candidates(draft, lineage))
     if found:
         sizes = Sizes(draft)
-        found = list(dict.fromkeys(_without_constants(one, sizes) for one in found))
+        found = [one for one in found if one.is_full or _is_known(one, sizes)]
         steps = _choose(found, sizes)
+        order = sizes.in_order()
+        steps.sort(key=lambda step: min(order.index(one.fragment) for one in step.receivers))
         _settle(steps, sizes)
         _narrow(draft, steps, sizes)
         _explain_refused(draft, found, steps, sizes)
-    for reason in refused_sub_selects(draft.tree):
+    for reason in refusals(draft.tree, lineage.never_null):
         draft.decide(f"no keys are shipped for {reason}")
 
 
-def _without_constants(candidate: Candidate, sizes: Sizes) -> Candidate:
-    """Without the columns in which all rows of the receivers agree: they tell nothing apart."""
-    constant = [
-        position
-        for position in range(len(candidate.types))
-        if all(sizes.is_constant(one.fragment, one.columns[position]) for one in candidate.receivers)
-    ]
-    return candidate if len(constant) == len(candidate.types) else candidate.without(constant)
+def _is_known(candidate: Candidate, sizes: Sizes) -> bool:
+    """Whether the number of keys is known: without, some columns alone might tell nothing apart."""
+    return all(sizes.is_known(one.fragment, one.columns) for one in (*candidate.givers, *candidate.receivers))
 
 
 def _choose(found: Sequence[Candidate], sizes: Sizes) -> list[_Step]:
     steps: list[_Step] = []
-    open_ = list(found)
-    inputs: dict[str, int] = {}
-    while open_:
-        best = max((_step(one, sizes, inputs) for one in open_), key=lambda step: step.gain)
+    while True:
+        best = max((_step(one, sizes, steps) for one in found), key=lambda step: step.gain)
         if best.gain < _GAIN_MIN_BYTES:
-            break
-        open_.remove(best.candidate)
+            return steps
         steps.append(best)
         givers = {giver.fragment for giver in best.candidate.givers}
         key_count = _key_count(best.candidate, sizes)
         for receiver in best.receivers:
-            inputs[receiver.fragment] = inputs.get(receiver.fragment, 0) + 1
-            left = sizes.left(receiver.fragment, receiver.columns, key_count)
-            sizes.reduce(receiver.fragment, left, givers)
-    return steps
+            sizes.reduce(receiver.fragment, receiver.columns, key_count, givers)
 
 
-def _step(candidate: Candidate, sizes: Sizes, inputs: dict[str, int]) -> _Step:
+def _step(candidate: Candidate, sizes: Sizes, steps: Sequence[_Step]) -> _Step:
     """What a candidate would save now, in bytes; negative where it costs more."""
     key_count = _key_count(candidate, sizes)
     width = key_width(candidate.types)
@@ -95,8 +87,7 @@ def _step(candidate: Candidate, sizes: Sizes, inputs: dict[str, int]) -> _Step:
     receivers, saved = [], 0.0
     for receiver in candidate.receivers:
         fragment, columns = receiver.fragment, receiver.columns
-        waits = any(sizes.depends(giver, fragment) for giver in givers)
-        if waits or inputs.get(fragment, 0) >= _KEYS_MAX:
+        if _is_taken(fragment, givers, steps) or any(sizes.depends(giver, fragment) for giver in givers):
             continue
         if key_count > _key_count_max(receiver, candidate.types, sizes):
             continue
@@ -109,6 +100,14 @@ def _step(candidate: Candidate, sizes: Sizes, inputs: dict[str, int]) -> _Step:
         return _Step(candidate, (), -1.0)
     more = {receiver.fragment: givers for receiver in receivers}
     return _Step(candidate, tuple(receivers), saved - (sizes.waiting(more) - sizes.waiting()))
+
+
+def _is_taken(fragment: str, givers: set[str], steps: Sequence[_Step]) -> bool:
+    """Whether a fragment has keys of the same fragments already, or of as many as it may have."""
+    inputs = [step for step in steps if any(one.fragment == fragment for one in step.receivers)]
+    return len(inputs) >= _KEYS_MAX or any(
+        {giver.fragment for giver in step.candidate.givers} == givers for step in inputs
+    )
 
 
 def _key_count(candidate: Candidate, sizes: Sizes) -> float:
@@ -127,16 +126,12 @@ def _key_count_max(receiver: KeySource, types: Sequence[object], sizes: Sizes) -
 
 def _settle(steps: Sequence[_Step], sizes: Sizes) -> None:
     """Sizes in the order in which fragments run: a giver may have been reduced after its receiver."""
-    inputs: dict[str, list[tuple[_Step, KeySource]]] = {}
-    for step in steps:
-        for receiver in step.receivers:
-            inputs.setdefault(receiver.fragment, []).append((step, receiver))
     for fragment in sizes.in_order():
-        if fragment in inputs:
-            sizes.reduce(fragment, sizes.all_rows(fragment), set())
-            for step, receiver in inputs[fragment]:
-                left = sizes.left(fragment, receiver.columns, _key_count(step.candidate, sizes))
-                sizes.reduce(fragment, left, set())
+        sizes.restore(fragment)
+        for step in steps:
+            for receiver in step.receivers:
+                if receiver.fragment == fragment:
+                    sizes.reduce(fragment, receiver.columns, _key_count(step.candidate, sizes), set())
 
 
 def _narrow(draft: Draft, steps: Sequence[_Step], sizes: Sizes) -> None:
@@ -144,7 +139,8 @@ def _narrow(draft: Draft, steps: Sequence[_Step], sizes: Sizes) -> None:
     definitions = table_definitions(draft)
     names: dict[tuple[KeySource, ...], str] = {}
     for step in steps:
-        givers = step.candidate.givers
+        order = _by_values(step, sizes)
+        givers = tuple(_reordered(giver, order) for giver in step.candidate.givers)
         name = names.setdefault(givers, f"k{len(names) + 1}")
         columns = _key_columns(givers[0].columns)
         key_count = round(_key_count(step.candidate, sizes))
@@ -153,7 +149,8 @@ def _narrow(draft: Draft, steps: Sequence[_Step], sizes: Sizes) -> None:
                 (n, one) for n, one in enumerate(draft.fragments) if one.id == receiver.fragment
             )
             cut = draft.cut[fragment.id]
-            tree, conditions = narrowed(cut.tree, receiver.columns, name, columns, definitions)
+            wanted = _reordered(receiver, order).columns
+            tree, conditions = narrowed(cut.tree, wanted, name, columns, definitions)
             key = KeyInput(
                 name,
                 columns,
@@ -168,6 +165,19 @@ def _narrow(draft: Draft, steps: Sequence[_Step], sizes: Sizes) -> None:
                 f"{fragment.id}: only rows that meet {_shown(givers)} are asked for: about {_count(key_count, 'key')}, "
                 f"{_count(round(sizes.rows(fragment.id)), 'row')} instead of {round(sizes.all_rows(fragment.id))}"
             )
+
+
+def _by_values(step: _Step, sizes: Sizes) -> list[int]:
+    """The columns' places, those first that tell most of the receivers' rows apart: sites look these up first."""
+    values = [
+        max(sizes.distinct(one.fragment, [one.columns[place]]) for one in step.receivers)
+        for place in range(len(step.candidate.types))
+    ]
+    return sorted(range(len(values)), key=lambda place: -values[place])
+
+
+def _reordered(source: KeySource, order: Sequence[int]) -> KeySource:
+    return attrs.evolve(source, columns=tuple(source.columns[place] for place in order))
 
 
 def _with_key(fragment: Fragment, sql: str, key: KeyInput, sizes: Sizes) -> Fragment:

@@ -22,38 +22,23 @@ __all__ = ["Candidate", "candidates"]
 
 #: types whose values are equal in every database if they are equal in one, and that are small
 _KEY_TYPES = {LogicalType.INT64, LogicalType.STRING, LogicalType.UUID, LogicalType.TIMESTAMP}
-#: with more columns than this a link is tried with all of them and with each alone
-_SUBSETS_MAX = 5
+#: with more columns than this a link is tried with all of them and with each alone, not with any choice of them
+_SUBSETS_MAX = 3
 
 
 @attrs.frozen
 class Candidate:
     """Rows of each of ``receivers`` may be left out whose columns are none of the keys that ``givers`` have together.
 
-    The columns of all of them correspond by position, and have ``types``. ``labels`` are the two sources as the
-    statement names them.
+    The columns of all of them correspond by position, and have ``types``; ``is_full`` says that there are no more of
+    them that are equal. ``labels`` are the two sources as the statement names them.
     """
 
     givers: tuple[KeySource, ...]
     receivers: tuple[KeySource, ...]
     types: tuple[LogicalType, ...]
     labels: tuple[str, str] = attrs.field(eq=False)
-
-    def without(self, positions: Sequence[int]) -> Candidate:
-        """The same with some columns left out: fewer rows can be."""
-
-        def kept(source: KeySource) -> KeySource:
-            return attrs.evolve(
-                source, columns=tuple(c for n, c in enumerate(source.columns) if n not in positions)
-            )
-
-        types = tuple(t for n, t in enumerate(self.types) if n not in positions)
-        return attrs.evolve(
-            self,
-            givers=tuple(map(kept, self.givers)),
-            receivers=tuple(map(kept, self.receivers)),
-            types=types,
-        )
+    is_full: bool = attrs.field(eq=False, default=True)
 
 
 def candidates(draft: Draft, lineage: Lineage) -> Iterator[Candidate]:
@@ -62,7 +47,7 @@ def candidates(draft: Draft, lineage: Lineage) -> Iterator[Candidate]:
         (fragment.id, column.name): column.type for fragment in draft.fragments for column in fragment.columns
     }
     seen = set()
-    for link in find_links(draft.tree):
+    for link in find_links(draft.tree, lineage.never_null):
         for found in _of_link(link, lineage, types):
             if found not in seen:
                 seen.add(found)
@@ -72,11 +57,11 @@ def candidates(draft: Draft, lineage: Lineage) -> Iterator[Candidate]:
 def _of_link(
     link: Link, lineage: Lineage, types: dict[tuple[str, str], LogicalType | None]
 ) -> Iterator[Candidate]:
-    """The candidate with the most columns; all of those with as many where not all columns can take part."""
+    """A candidate for each choice of columns: few columns have few keys, many leave few rows."""
     pairs = list({receiver: (giver, receiver) for giver, receiver in reversed(link.pairs)}.values())[::-1]
     sizes = range(len(pairs), 0, -1) if len(pairs) <= _SUBSETS_MAX else (len(pairs), 1)
+    most = 0
     for size in sizes:
-        found = []
         for chosen in combinations(pairs, size):
             givers = lineage.values(link.giver.node, [giver for giver, _ in chosen])
             receivers = lineage.filtered(link.receiver.node, [receiver for _, receiver in chosen])
@@ -85,10 +70,8 @@ def _of_link(
             kinds = _types([*givers, *receivers], types)
             if kinds is not None:
                 labels = (link.giver.label, link.receiver.label)
-                found.append(Candidate(tuple(dict.fromkeys(givers)), receivers, kinds, labels))
-        if found:
-            yield from found
-            return
+                most = max(most, size)
+                yield Candidate(tuple(dict.fromkeys(givers)), receivers, kinds, labels, size == most)
 
 
 def _types(

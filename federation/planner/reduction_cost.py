@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from federation.model.logical import LogicalType
-from federation.planner.estimate import query_profile
 from federation.planner.profiles import DEFAULT_WIDTH, distinct_of
 
 if TYPE_CHECKING:
@@ -57,7 +56,8 @@ class _Size:
     all_rows: float
     width: float
     profile: Profile
-    outputs: Mapping[str, str]
+    #: how many keys of some columns it was reduced by
+    reduced_by: dict[frozenset[str], float] = attrs.field(factory=dict)
 
 
 class Sizes:
@@ -75,19 +75,15 @@ class Sizes:
 
     @staticmethod
     def _size(draft: Draft, fragment: Fragment) -> _Size:
-        cut = draft.cut[fragment.id]
-        profile = query_profile(cut.query, cut.relations)
-        outputs = dict(
-            zip((column.name for column in fragment.columns), cut.query.named_selects, strict=True)
-        )
+        profile = draft.cut[fragment.id].profile
         width = sum(
             found
-            if (found := profile.column(outputs[column.name]).width) is not None
+            if (found := profile.column(column.name).width) is not None
             else DEFAULT_WIDTH[column.type or LogicalType.STRING]
             for column in fragment.columns
         )
         rows = _UNKNOWN_ROWS if profile.rows is None else profile.rows
-        return _Size(rows, rows, width, profile, outputs)
+        return _Size(rows, rows, width, profile)
 
     def rows(self, fragment: str) -> float:
         """Rows that the fragment gives, by the reductions so far."""
@@ -101,31 +97,40 @@ class Sizes:
         """Bytes of one row."""
         return self._sizes[fragment].width
 
-    def is_constant(self, fragment: str, column: str) -> bool:
-        """Whether a column has one value only, as far as is known."""
+    def is_known(self, fragment: str, columns: Sequence[str]) -> bool:
+        """Whether there are statistics of all the columns' values."""
         size = self._sizes[fragment]
-        distinct = size.profile.column(size.outputs[column]).distinct_count
-        return distinct is not None and distinct <= 1 < size.all_rows
+        found = (size.profile.column(column) for column in columns)
+        return all(stats.distinct_count is not None for stats in found)
 
     def distinct(self, fragment: str, columns: Sequence[str]) -> float:
         """Different keys in the fragment's rows without reductions."""
         size = self._sizes[fragment]
-        found = distinct_of(size.profile, [size.outputs[column] for column in columns])
+        found = distinct_of(size.profile, columns)
         return min(size.all_rows, size.all_rows if found is None else found)
 
     def keys(self, fragment: str, columns: Sequence[str]) -> float:
         """Different keys in the fragment's rows by the reductions so far."""
-        return min(self.distinct(fragment, columns), self.rows(fragment))
+        size = self._sizes[fragment]
+        known = size.reduced_by.get(frozenset(columns), size.rows)
+        return min(self.distinct(fragment, columns), size.rows, known)
 
     def left(self, fragment: str, columns: Sequence[str], key_count: float) -> float:
         """Rows of the fragment that ``key_count`` keys leave."""
-        distinct = max(self.distinct(fragment, columns), 1.0)
-        return self.rows(fragment) * min(1.0, key_count / distinct)
+        return self.rows(fragment) * min(1.0, key_count / max(self.keys(fragment, columns), 1.0))
 
-    def reduce(self, fragment: str, rows: float, waits_for: set[str]) -> None:
-        """Take it that a fragment gives ``rows`` only, and is asked once others have answered."""
-        self._sizes[fragment].rows = rows
+    def reduce(self, fragment: str, columns: Sequence[str], key_count: float, waits_for: set[str]) -> None:
+        """Take it that a fragment is asked with keys, once others have answered."""
+        size = self._sizes[fragment]
+        size.rows = self.left(fragment, columns, key_count)
+        size.reduced_by[frozenset(columns)] = key_count
         self.waits_for[fragment] |= waits_for
+
+    def restore(self, fragment: str) -> None:
+        """Forget the keys that a fragment is asked with, but not for whom it waits."""
+        size = self._sizes[fragment]
+        size.rows = size.all_rows
+        size.reduced_by.clear()
 
     def waiting(self, more: Mapping[str, set[str]] | None = None) -> int:
         """What the longest chain of fragments that wait for each other costs, with ``more`` to wait for."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from federation.errors import UnavailableError
+from federation.model.position import Position
 from federation.planner.plan import Missing
+from federation.planner.states import is_at, lacks, why_not_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +50,7 @@ class Holders:
 
     draft: Draft
     needed: dict[SchemaId, dict[str, set[str]]] = attrs.field(init=False)
+    _admissible: dict[SchemaId, dict[str, SchemaCatalog]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.needed = {}
@@ -58,13 +61,33 @@ class Holders:
 
     def admissible(self, schema: SchemaId) -> dict[str, SchemaCatalog]:
         """Sites that may read the schema, nearest first, with their copies."""
-        return {
-            site: held
-            for site, held in self.draft.catalog.holders(schema)
-            if self._is_fresh(site, held) and self._has_tables(held)
-        }
+        known = self._admissible.get(schema)
+        if known is None:
+            known = {
+                site: held
+                for site, held in self.draft.catalog.holders(schema)
+                if self._is_fresh(site, held) and self._has_tables(held)
+            }
+            self._admissible[schema] = known
+        return known
+
+    def note_unread(self, schema: SchemaId) -> None:
+        """Record the state of a schema by which it is known to give no row."""
+        if schema in self.draft.consulted:
+            return
+        copies = self.admissible(schema)
+        held = copies.get(schema.site) or min(
+            copies.values(), key=lambda copy: copy.staleness_s or 0.0, default=None
+        )
+        if held is not None:
+            self.draft.consulted[schema] = Position(schema.site, schema.name, held.epoch, held.lsn)
 
     def _is_fresh(self, site: str, held: SchemaCatalog) -> bool:
+        options = self.draft.options
+        if options.as_of is not None:
+            return any(is_at(held, wanted) for wanted in options.as_of)
+        if any(lacks(held, wanted) for wanted in options.after):
+            return False
         if site == held.schema.site:
             return True
         return held.staleness_s is not None and held.staleness_s <= self.draft.options.max_staleness_s
@@ -115,6 +138,11 @@ def _check_unknown_sites(draft: Draft, relation: Relation) -> None:
 def _keep(draft: Draft, holders: Holders, arm: Arm) -> bool:
     """Whether an arm must be read; `UnavailableError` when it must but nobody can."""
     if not holders.admissible(arm.schema):
+        elsewhere = why_not_held(draft, arm.schema)
+        if elsewhere is not None:
+            reason, remedy = elsewhere
+            _give_up(draft, Missing(arm.schema.site, arm.schema, arm.table.name, reason), (), remedy)
+            return False
         owner = draft.catalog.site(arm.schema.site)
         if owner is None:
             reason = draft.catalog.unreachable.get(arm.schema.site, "it is not a site of this federation")
@@ -130,11 +158,14 @@ def _keep(draft: Draft, holders: Holders, arm: Arm) -> bool:
     stats = holders.stats(arm)
     if stats is not None and stats.row_count == 0:
         draft.decide(f"{arm.schema} is not read for {arm.table.name}: it has no rows there")
+        holders.note_unread(arm.schema)
         return False
     return True
 
 
-def _give_up(draft: Draft, missing: Missing, copies: Iterable[tuple[str, SchemaCatalog]]) -> None:
+def _give_up(
+    draft: Draft, missing: Missing, copies: Iterable[tuple[str, SchemaCatalog]], remedy: str = ""
+) -> None:
     if draft.options.partial:
         if missing not in draft.missing:
             draft.missing.append(missing)
@@ -144,7 +175,7 @@ def _give_up(draft: Draft, missing: Missing, copies: Iterable[tuple[str, SchemaC
         for site, held in copies
         if held.staleness_s is not None and missing.table not in held.partial_tables
     )
-    remedy = "--partial answers without it"
+    remedy = f"{remedy}; --partial answers without it" if remedy else "--partial answers without it"
     if ages:
         age, site = ages[0]
         remedy = (
@@ -172,10 +203,11 @@ def _choose(draft: Draft, holders: Holders) -> dict[SchemaId, tuple[str, SchemaC
     order = [site.site for site in draft.catalog.sites]
     order.sort(key=lambda site: site != draft.catalog.home)
     used = _cover(order, [set(copies) for copies in admissible.values()])
+    nearness = {site: place for place, site in enumerate(order)}
     chosen: dict[SchemaId, tuple[str, SchemaCatalog]] = {}
     for schema, copies in admissible.items():
-        candidates = [site for site in order if site in used and site in copies]
-        site = min(candidates, key=lambda s: (s != draft.catalog.home, s != schema.site, order.index(s)))
+        candidates = [site for site in copies if site in used]
+        site = min(candidates, key=lambda s: (s != draft.catalog.home, s != schema.site, nearness[s]))
         chosen[schema] = (site, copies[site])
         if site == schema.site:
             draft.decide(f"{schema} is read at {site}, its owner")
@@ -189,6 +221,13 @@ def _choose(draft: Draft, holders: Holders) -> dict[SchemaId, tuple[str, SchemaC
 
 def _cover(order: list[str], wanted: list[set[str]]) -> set[str]:
     """The smallest set of sites that has one of each ``wanted`` set; nearer sites first among equals."""
+    # who alone has something is needed whatever else there is
+    needed = {next(iter(sites)) for sites in wanted if len(sites) == 1}
+    wanted = [sites for sites in wanted if not sites & needed]
+    return needed | _smallest(order, wanted) if wanted else needed
+
+
+def _smallest(order: list[str], wanted: list[set[str]]) -> set[str]:
     useful = [site for site in order if any(site in sites for sites in wanted)]
     if len(useful) <= _EXHAUSTIVE_SITES:
         for size in range(len(useful) + 1):

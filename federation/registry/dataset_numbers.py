@@ -39,7 +39,8 @@ def ids_of(data: bytes | bytearray) -> Ids:
 class DatasetNumbers:
     """The place of each id in ``ids``, found by binary search in the ids' hashes, which are all different.
 
-    ``hashes`` (uint64, n) are in order, ``places`` (int32, n) says whose each is; ``round`` which multipliers made them.
+    ``hashes`` (uint64, n) are in order, ``places`` (int32, n) says whose each is; ``round`` is which multipliers made
+    them.
     """
 
     ids: Ids
@@ -108,4 +109,5 @@ def _hashes(ids: Ids, turn: int) -> npt.NDArray[Any]:
     halves = _halves(ids)
     first, second = (np.uint64((factor + 2 * turn * _SECOND) & _MASK | 1) for factor in (_FIRST, _SECOND))
     mixed: npt.NDArray[Any] = halves[:, 0] * first ^ halves[:, 1] * second
-    return mixed ^ (mixed >> np.uint64(29))
+    folded: npt.NDArray[Any] = mixed ^ (mixed >> np.uint64(29))
+    return folded

@@ -56,7 +56,9 @@ class HeldGraph:
     def positions(self, held: Sequence[HeldSchema]) -> tuple[Position, ...]:
         """The positions of those schemas that it has."""
         return tuple(
-            Position(one.schema.site, one.schema.name, self.marks[one.physical].epoch, self.marks[one.physical].lsn)
+            Position(
+                one.schema.site, one.schema.name, self.marks[one.physical].epoch, self.marks[one.physical].lsn
+            )
             for one in held
             if one.physical in self.marks
         )
@@ -119,9 +121,7 @@ class GraphCache:
         with self._lock:
             self._held = None
 
-    def applied(
-        self, physical: str, previous: LogState, target: LogState, changes: Sequence[Change]
-    ) -> None:
+    def applied(self, physical: str, previous: LogState, target: LogState, changes: Sequence[Change]) -> None:
         """Remember what was applied to a replica, while a graph is kept."""
         if self._held is None:
             return
@@ -138,7 +138,9 @@ class GraphCache:
         count = 0
         for one in held:
             with self._registry.database.read((one.physical,)) as connection:
-                count += connection.exec_driver_sql(f'SELECT count(*) FROM "{one.physical}".{TABLE}').scalar_one()
+                count += connection.exec_driver_sql(
+                    f'SELECT count(*) FROM "{one.physical}".{TABLE}'
+                ).scalar_one()
         return count * _BUILD_BYTES_PER_EDGE <= 2 * self._bytes_max
 
     def _refreshed(

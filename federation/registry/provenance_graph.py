@@ -189,7 +189,11 @@ class ProvenanceGraph:
         allowed = np.array([label.schema == schema for label in self.labels], np.bool_)
         found, to, _ = self._after(Direction.UPSTREAM, np.unique(starts[starts >= 0]), allowed)
         there = found.astype(np.int64) << 32 | to
-        flags: Flags = np.isin(starts.astype(np.int64) << 32 | ends.astype(np.int64), there) & (starts >= 0) & (ends >= 0)
+        flags: Flags = (
+            np.isin(starts.astype(np.int64) << 32 | ends.astype(np.int64), there)
+            & (starts >= 0)
+            & (ends >= 0)
+        )
         return flags
 
     def walk(
@@ -239,7 +243,9 @@ class ProvenanceGraph:
         if not parts:
             none = np.zeros(0, np.int32)
             return none, none, np.zeros(0, np.int16)
-        near, far, labels = parts[0] if len(parts) == 1 else (np.concatenate(p) for p in zip(*parts, strict=True))
+        near, far, labels = (
+            parts[0] if len(parts) == 1 else (np.concatenate(p) for p in zip(*parts, strict=True))
+        )
         if allowed is not None:
             kept = allowed[labels]
             near, far, labels = near[kept], far[kept], labels[kept]
@@ -254,9 +260,7 @@ class ProvenanceGraph:
         beyond = walked.steps > 0
         ids = self.numbers.ids[walked.datasets[beyond]].tobytes()
         steps = walked.steps[beyond].tolist()
-        return {
-            uuid.UUID(bytes=ids[16 * place : 16 * place + 16]): step for place, step in enumerate(steps)
-        }
+        return {uuid.UUID(bytes=ids[16 * place : 16 * place + 16]): step for place, step in enumerate(steps)}
 
 
 class _Levels:
@@ -313,7 +317,8 @@ class _Levels:
             return np.zeros(0, np.int32), np.zeros(0, np.int32)
         numbers = np.concatenate([part for part, _ in self._reached])
         return numbers, np.repeat(
-            np.array([level for _, level in self._reached], np.int32), [len(part) for part, _ in self._reached]
+            np.array([level for _, level in self._reached], np.int32),
+            [len(part) for part, _ in self._reached],
         )
 
 

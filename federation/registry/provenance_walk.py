@@ -12,7 +12,7 @@ from federation.errors import NotFoundError
 from federation.model.system_tables import system_tables
 from federation.registry.dataset_numbers import ids_of
 from federation.registry.keyed import chunks, select_by_keys
-from federation.registry.marks import read_marks
+from federation.registry.marks import glance_at_marks
 from federation.registry.provenance_cache import HeldGraph, graph_cache
 from federation.registry.provenance_graph import EdgeLabel, ProvenanceGraph
 from federation.wire.walks import WalkAnswer
@@ -45,14 +45,15 @@ class ProvenanceWalker:
         self._registry, self._access = registry, access
 
     def walk(self, call: WalkCall) -> WalkAnswer:
-        """Follow edges; `ForbiddenError` for a schema that the caller may not read, `NotFoundError` for one not here."""
+        """Follow edges; `ForbiddenError` for a schema that the caller may not read, `NotFoundError` for none here."""
         held = []
         for schema in call.schemas:
             self._access.check(call.user, schema)
             one = self._registry.find(schema)
             if one is None:
                 raise NotFoundError(
-                    f"site {self._registry.site} does not hold schema {schema}", hint="ask again: it was dropped"
+                    f"site {self._registry.site} does not hold schema {schema}",
+                    hint="ask again: it was dropped",
                 )
             held.append(one)
         few = len(call.ids) < 16 * WALK_SEEDS_MIN
@@ -105,7 +106,8 @@ class ProvenanceWalker:
     def _found(self, call: WalkCall, held: Sequence[HeldSchema]) -> HeldGraph:
         """A graph of what the database finds for this call: all that it leads to, and no less."""
         edges: dict[tuple[str, bytes, bytes], str | None] = {}
-        marks = {}
+        # before the first edge is read: as far as this, at least, all of them are
+        marks = {one.physical: glance_at_marks(self._registry.database, (one.physical,))[0] for one in held}
         followed: dict[str, set[bytes]] = {one.physical: set() for one in held}
         reached = {call.ids[place : place + 16] for place in range(0, len(call.ids), 16)}
         #: a level at a time where the walk may end before the edges do
@@ -120,7 +122,6 @@ class ProvenanceWalker:
                 todo = reached - followed[one.physical]
                 followed[one.physical] |= todo
                 with self._registry.database.read((one.physical,)) as connection:
-                    (marks[one.physical],) = read_marks(connection, (one.physical,))
                     rows = self._edges(connection, one, call, todo, recursive=not by_level)
                 for dataset_id, input_id, task in rows:
                     near, far = dataset_id.bytes, input_id.bytes
@@ -162,7 +163,7 @@ def _graph_of(edges: dict[tuple[str, bytes, bytes], str | None]) -> ProvenanceGr
     codes = [
         labels.setdefault(EdgeLabel(physical, task), len(labels)) for (physical, _, _), task in edges.items()
     ]
-    near, far = (b"".join(key[end] for key in edges) for end in (1, 2))
+    near, far = b"".join(key[1] for key in edges), b"".join(key[2] for key in edges)
     return ProvenanceGraph.empty().with_edges(near, far, tuple(labels), np.array(codes, np.int16))
 
 
@@ -174,16 +175,17 @@ def _stopping(
     return {one for one in ids if known.get(one, stop_at[0]) in stop_at}
 
 
-def _types_of(
-    registry: Registry, held: Sequence[HeldSchema], ids: Sequence[uuid.UUID]
-) -> dict[bytes, str]:
+def _types_of(registry: Registry, held: Sequence[HeldSchema], ids: Sequence[uuid.UUID]) -> dict[bytes, str]:
     found: dict[bytes, str] = {}
     for one in held:
         table = registry.physical_tables(one.physical, (_TABLES["dataset"],))["dataset"]
         with registry.database.read((one.physical,)) as connection:
             keys = [(identity,) for identity in ids]
             names = ("dataset_id", "dataset_type")
-            found |= {row[0].bytes: row[1] for row in select_by_keys(connection, table, ("dataset_id",), keys, names)}
+            found |= {
+                row[0].bytes: row[1]
+                for row in select_by_keys(connection, table, ("dataset_id",), keys, names)
+            }
     return found
 
 
@@ -222,4 +224,6 @@ class _Types:
         codes = [places.setdefault(found.get(one), len(places)) for one in ids]
         self._codes[unknown] = codes
         self._names = list(places)
-        self._passed = np.array([name is not None and name not in self._stop_at for name in self._names], np.bool_)
+        self._passed = np.array(
+            [name is not None and name not in self._stop_at for name in self._names], np.bool_
+        )

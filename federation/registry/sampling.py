@@ -24,6 +24,8 @@ SAMPLE_ROWS = 10_000
 COMMON_MAX, TEXT_MAX = 50, 80
 #: a value is common when it comes this much more often than the average one
 _COMMON_TIMES = 1.25
+#: rows of a page of PostgreSQL, about: one row of each page would be the best sample
+_PAGE_ROWS = 100
 _WIDTH = {LogicalType.UUID: 16.0, LogicalType.BOOL: 1.0}
 
 
@@ -40,10 +42,13 @@ def sample_rows(
     if row_count <= SAMPLE_ROWS:
         return list(connection.execute(chosen.limit(2 * SAMPLE_ROWS)))
     if connection.dialect.name == "postgresql":
-        percent = min(100.0, 100.0 * SAMPLE_ROWS / row_count)
-        sampled = physical.tablesample(sa.func.system(percent))
+        percent = 100.0 * SAMPLE_ROWS / row_count
+        # rows of one page are often alike: of many pages some rows tell more than all rows of a few
+        of_pages = min(100.0, _PAGE_ROWS * percent)
+        sampled = physical.tablesample(sa.func.system(of_pages))
         chosen = sa.select(*(sampled.c[column.name] for column in columns))
-        return list(connection.execute(chosen.limit(2 * SAMPLE_ROWS)))
+        kept = chosen.where(sa.func.random() < percent / of_pages)
+        return list(connection.execute(kept.limit(2 * SAMPLE_ROWS)))
     # SQLite reads its table once; only what is chosen leaves it
     every = max(row_count // SAMPLE_ROWS, 1)
     kept = chosen.where(sa.text(f"(random() % {every}) = 0"))

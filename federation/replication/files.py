@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import tenacity
 
-from federation.datastore import Datastore, Throttle, UrlSource
+from federation.datastore import Datastore, ForeignSource, Throttle
 from federation.errors import (
     ConflictError,
     FederationError,
@@ -295,7 +295,7 @@ class FilePuller:
             with client.fetch(dataset_id) as stream:
                 yield from stream
         elif "://" in source.uri:
-            with UrlSource(source.uri).open() as chunks:
+            with ForeignSource(source.uri).open() as chunks:
                 yield from chunks
         else:
             raise NotFoundError(

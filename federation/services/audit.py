@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import threading
 from typing import TYPE_CHECKING, Final
 
 from federation.clock import tai_now
 from federation.model.timespan import format_tai
+from federation.services.rotating_lines import FILE_BYTES_MAX, RotatingLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["AUDIT_FILE", "AuditLog"]
 
 AUDIT_FILE: Final = "audit.jsonl"
-#: one file of this size, and the one before it, are kept
-FILE_BYTES_MAX: Final = 8 << 20
 _TEXT_MAX: Final = 500
 
 
@@ -28,9 +24,8 @@ class AuditLog:
     def __init__(
         self, path: Path, clock: Callable[[], int] = tai_now, bytes_max: int = FILE_BYTES_MAX
     ) -> None:
-        self.path, self._clock, self._bytes_max = path, clock, bytes_max
-        self._lock = threading.Lock()
-        self._has_failed = False
+        self.path, self._clock = path, clock
+        self._lines = RotatingLines(path, "refusals", bytes_max)
 
     @property
     def older(self) -> Path:
@@ -47,21 +42,4 @@ class AuditLog:
             "what": what[:_TEXT_MAX],
             "why": why[:_TEXT_MAX],
         }
-        line = (json.dumps(fields, ensure_ascii=False) + "\n").encode("utf-8", "replace")
-        with self._lock:
-            try:
-                self._append(line)
-                self._has_failed = False
-            except OSError as error:
-                if not self._has_failed:
-                    sys.stderr.write(f"refusals are not recorded: {self.path}: {error.strerror}\n")
-                self._has_failed = True
-
-    def _append(self, line: bytes) -> None:
-        if self.path.exists() and self.path.stat().st_size + len(line) > self._bytes_max:
-            self.path.replace(self.older)
-        is_new = not self.path.exists()
-        with self.path.open("ab") as file:
-            if is_new:
-                self.path.chmod(0o600)
-            file.write(line)
+        self._lines.append(fields)

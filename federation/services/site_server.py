@@ -24,6 +24,7 @@ from federation.replication.publisher import Publisher
 from federation.replication.shown import ShownPositions
 from federation.services.following import Following
 from federation.services.log_keeping import LogKeeper
+from federation.services.query_log import QUERY_FILE, QueryLog
 from federation.services.security import SiteSecurity
 from federation.services.server_lock import ServerLock
 from federation.services.site_source import ServedSite
@@ -77,14 +78,15 @@ class SiteServer:
             lock = ServerLock(config.root, config.name)
             stack.callback(lock.release)
             self.registry = stack.enter_context(Registry.open(config))
-            self.datastore = Datastore(config.datastore_url)
+            self.datastore = Datastore(config.datastore_url, config.datastore_options)
             self._clients = {
                 peer.name: stack.enter_context(SiteClient(peer.name, str(peer.address), tls=config.tls))
                 for peer in config.peers
             }
             self._security = SiteSecurity(config, self.registry, self._clients)
             access = self._security.access
-            self._executor = SiteExecutor(self.registry, config.query.row_count_max, access)
+            self._executor = SiteExecutor(self.registry, config.query.row_count_max, access, config.query)
+            self._queries = QueryLog(config.root / QUERY_FILE)
             self._walker = ProvenanceWalker(self.registry, access)
             self._statistics = StatisticsKeeper(StatisticsSource(self.registry))
             self._catalog = CatalogSource(self.registry, self._statistics.source)
@@ -176,7 +178,7 @@ class SiteServer:
 
     def execute(self, call: ExecuteCall) -> tuple[tuple[Position, ...], pa.Schema, Iterator[pa.RecordBatch]]:
         """Run a fragment."""
-        return self._executor.execute(call)
+        return self._queries.recorded(call, self._executor.execute)
 
     def walk(self, call: WalkCall) -> WalkAnswer:
         """What is upstream or downstream of datasets, as far as it is known here."""

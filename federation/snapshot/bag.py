@@ -22,7 +22,7 @@ from federation.snapshot.bag_text import BAG_INFO, BAGIT, MANIFEST, PAYLOAD, TAG
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["COMMIT", "PayloadFile", "extend_bag", "recover_bag", "walk_files", "write_bag"]
+__all__ = ["COMMIT", "PayloadFile", "extend_bag", "recover_bag", "remove_surplus", "walk_files", "write_bag"]
 
 #: in a staging directory: the extension is complete and must be carried out
 COMMIT = "COMMIT"
@@ -121,6 +121,16 @@ def recover_bag(directory: Path, staging: Path) -> bool:
     commit.unlink()
     fsync_directory(staging)
     return True
+
+
+def remove_surplus(directory: Path) -> list[str]:
+    """Remove files below ``data/`` that the manifest does not name, as an abandoned extension leaves; their paths."""
+    listed = bag_text.parse_manifest((directory / MANIFEST).read_bytes(), MANIFEST)
+    surplus = [f"{PAYLOAD}/{path}" for path, _ in walk_files(directory / PAYLOAD)]
+    surplus = [path for path in surplus if path not in listed]
+    for path in surplus:
+        (directory / path).unlink()
+    return surplus
 
 
 def walk_files(directory: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:

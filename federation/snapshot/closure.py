@@ -75,7 +75,8 @@ class _KnownType:
 class ClosureState:
     """A closure being computed in ``universe``."""
 
-    def __init__(self, universe: DimensionUniverse, options: ClosureOptions = ClosureOptions()) -> None:
+    def __init__(self, universe: DimensionUniverse, options: ClosureOptions | None = None) -> None:
+        options = options or ClosureOptions()
         self._universe, self._options = universe, options
         self._keys = {table.name: table.key for table in system_tables()}
         self._pending = Pending()
@@ -111,7 +112,9 @@ class ClosureState:
         ``collections`` come along as definitions. ``calibration_collections``, CALIBRATION ones or chains that lead
         to some, are searched for calibrations valid for the members, and come along too.
         """
-        self._calibrations = CalibrationSearch(tuple(calibration_collections), self._pending, self._dimensions)
+        self._calibrations = CalibrationSearch(
+            tuple(calibration_collections), self._pending, self._dimensions
+        )
         for dataset_id in seeds:
             self._add_member(dataset_id)
         self._pending.ask_keys("user_table", ("name",), ((name,) for name in self._options.user_tables))
@@ -226,7 +229,12 @@ class ClosureState:
             self._pending.ask_once("provenance", "dataset_id", member)
         elif options.depth != 0:
             self._pending.ask_once(
-                "provenance", "dataset_id", member, follow="input_id", depth=options.depth, stop_at=options.stop_at
+                "provenance",
+                "dataset_id",
+                member,
+                follow="input_id",
+                depth=options.depth,
+                stop_at=options.stop_at,
             )
 
     def _take_dataset(self, row: Mapping[str, Any]) -> None:

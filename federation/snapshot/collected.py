@@ -30,7 +30,7 @@ _DECODER = msgspec.msgpack.Decoder()
 
 @attrs.frozen(eq=False)
 class TableRows:
-    """Rows of one logical table from one schema, in a fixed order; they are read anew each time they are gone through."""
+    """Rows of one logical table from one schema, in a fixed order; read anew each time they are gone through."""
 
     source: SchemaId
     table: str
@@ -77,7 +77,9 @@ class CollectedRows:
             key = _ENCODER.encode([row[number] for number in keys])
             known = self._connection.execute("SELECT 1 FROM row WHERE place = ? AND key = ?", (place, key))
             if known.fetchone() is None:
-                self._connection.execute("INSERT INTO row VALUES (?, ?, ?)", (place, key, _ENCODER.encode(row)))
+                self._connection.execute(
+                    "INSERT INTO row VALUES (?, ?, ?)", (place, key, _ENCODER.encode(row))
+                )
                 yield dict(zip(columns, row, strict=True))
 
     def select(self, keep: Callable[[str, Mapping[str, Any]], bool]) -> tuple[TableRows, ...]:

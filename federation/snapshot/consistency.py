@@ -11,7 +11,8 @@ from federation.snapshot import bag_text
 from federation.snapshot.bag_text import MANIFEST
 from federation.snapshot.manifest import FILE_NAME, SnapshotManifest
 from federation.snapshot.open import open_snapshot
-from federation.snapshot.registry_copy import REGISTRY, dataset_ids, local_artifacts
+from federation.snapshot.registry_copy import dataset_ids, local_artifacts
+from federation.snapshot.registry_seal import REGISTRY
 from federation.snapshot.verify import Problem, ProblemKind, verify_bag
 
 if TYPE_CHECKING:

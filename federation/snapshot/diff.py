@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from federation.snapshot.changes import as_sources_have_it
 from federation.snapshot.open import open_snapshot
-from federation.snapshot.registry_copy import dataset_ids, local_artifacts, read_table
+from federation.snapshot.registry_copy import (
+    copy_rows,
+    create_registry,
+    dataset_ids,
+    local_artifacts,
+    read_table,
+)
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Mapping
-    from pathlib import Path
 
     from federation.registry.registry import Registry
+    from federation.snapshot.closure import Closure
+    from federation.snapshot.source import SnapshotSource
 
-__all__ = ["DatasetChange", "RecordChange", "SnapshotDiff", "diff"]
+__all__ = ["DatasetChange", "RecordChange", "SnapshotDiff", "diff", "diff_with_sources"]
 
 Rows = dict[tuple[str, tuple[Any, ...]], frozenset[tuple[Any, ...]]]
 
@@ -69,6 +79,10 @@ def diff(a: Path, b: Path) -> SnapshotDiff:
         left = _read(registry)
     with open_snapshot(b) as registry:
         right = _read(registry)
+    return _compare(left, right)
+
+
+def _compare(left: _Content, right: _Content) -> SnapshotDiff:
     changed = []
     for dataset_id in sorted(left.datasets & right.datasets):
         mine, theirs = left.by_dataset[dataset_id], right.by_dataset[dataset_id]
@@ -88,6 +102,35 @@ def diff(a: Path, b: Path) -> SnapshotDiff:
             if left.records.get((table, key)) != right.records.get((table, key))
         ),
     )
+
+
+def diff_with_sources(source: SnapshotSource, directory: Path) -> SnapshotDiff:
+    """Compare a snapshot (A) with what the sites say now of the datasets that it holds (B); no file is read."""
+    with open_snapshot(directory) as registry:
+        left, universe = _read(registry), registry.universe
+    closure = as_sources_have_it(source, directory, universe)
+    with (
+        tempfile.TemporaryDirectory(prefix="federation-diff-") as scratch,
+        create_registry(Path(scratch), "sources", universe) as registry,
+    ):
+        copy_rows(registry, closure, ())
+        right = _read(registry)
+    return _compare(left, attrs.evolve(right, checksums=_recorded(closure, left.checksums)))
+
+
+def _recorded(closure: Closure, known: Mapping[uuid.UUID, str | None]) -> dict[uuid.UUID, str | None]:
+    """Checksums of the sites, of files that the snapshot has: its own where no site has one of that kind."""
+    found = dict(known)
+    for part in closure.table("artifact"):
+        dataset, checksum, present = (
+            part.columns.index(name) for name in ("dataset_id", "checksum", "present")
+        )
+        for row in part.rows:
+            here, there = known.get(row[dataset]), row[checksum]
+            same_kind = here and there and here.partition(":")[0] == there.partition(":")[0]
+            if row[present] and same_kind and there != here:
+                found[row[dataset]] = there
+    return found
 
 
 def _read(registry: Registry) -> _Content:

@@ -10,17 +10,20 @@ import attrs
 from federation.datastore import TransferItem, artifact_path
 from federation.errors import ConflictError
 from federation.model.dataset import DatasetType
+from federation.registry.transaction import select_rows
 from federation.snapshot.bag_text import PAYLOAD
 from federation.snapshot.registry_copy import read_table
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from federation.model.dimension import DimensionGroup
+    from federation.model.position import SchemaId
     from federation.registry.registry import Registry
     from federation.snapshot.source import SnapshotSource
 
-__all__ = ["FilePlan", "plan_files"]
+__all__ = ["FilePlan", "FilePlanner"]
 
 #: ``.fits``, ``.fits.fz``, ``.tar.gz``: what tells how a file is read
 _SUFFIX = re.compile(r"(?:\.[A-Za-z][A-Za-z0-9]{0,9}){1,2}\Z")
@@ -28,53 +31,91 @@ _SUFFIX = re.compile(r"(?:\.[A-Za-z][A-Za-z0-9]{0,9}){1,2}\Z")
 
 @attrs.frozen
 class FilePlan:
-    """Files to copy, by dataset id as text; ``absent`` datasets have files that no site has present.
-
-    ``done`` is (dataset id, path, bytes, checksum) of files that an earlier run has copied.
-    """
+    """Files to copy, by dataset id as text; ``absent`` datasets have files that no site has present."""
 
     items: tuple[TransferItem, ...] = ()
     formatters: Mapping[str, str | None] = attrs.field(factory=dict)
     absent: tuple[uuid.UUID, ...] = ()
-    done: tuple[tuple[str, str, int, str], ...] = ()
 
 
-def plan_files(registry: Registry, members: set[uuid.UUID], source: SnapshotSource) -> FilePlan:
-    """The files of ``members`` as a snapshot's registry records them at their sites.
+class FilePlanner:
+    """Plans files as the registry of a snapshot in the making records them at their sites."""
 
-    `ConflictError` when two sites record different contents for one dataset.
-    """
-    artifacts: dict[uuid.UUID, list[dict[str, Any]]] = {}
-    names: dict[uuid.UUID, tuple[str, str, dict[str, Any]]] = {}
-    for held in registry.held():
-        if held.owned:
-            continue
-        for row in read_table(registry, held.schema, "artifact"):
-            if row["dataset_id"] in members:
-                artifacts.setdefault(row["dataset_id"], []).append(row)
-        for type_row in read_table(registry, held.schema, "dataset_type"):
-            dataset_type = DatasetType.from_row(type_row)
-            group = registry.universe.group(dataset_type.dimensions)
-            for row in read_table(registry, held.schema, dataset_type.name):
-                data_id = {name: row[name] for name in group.required}
-                names.setdefault(row["dataset_id"], (dataset_type.name, row["run"], data_id))
-    items, formatters, absent = [], {}, []
-    for dataset_id in sorted(artifacts):
-        rows = artifacts[dataset_id]
-        present = [row for row in rows if row["present"]]
-        if not present or dataset_id not in names:
-            absent.append(dataset_id)
-            continue
-        checksum, size_bytes = _content(dataset_id, present)
-        suffix = _SUFFIX.search(present[0]["uri"].rpartition("/")[2].partition("?")[0])
-        path = artifact_path(*names[dataset_id], dataset_id, suffix[0] if suffix else "")
-        items.append(
-            TransferItem(
-                str(dataset_id), source.artifact_sources(rows), f"{PAYLOAD}/{path}", size_bytes, checksum
+    def __init__(self, registry: Registry, source: SnapshotSource) -> None:
+        self._registry, self._source = registry, source
+        self._schemas = [held.schema for held in registry.held() if not held.owned]
+        self._groups: dict[SchemaId, dict[str, DimensionGroup]] = {
+            schema: {
+                found.name: registry.universe.group(found.dimensions)
+                for found in map(DatasetType.from_row, read_table(registry, schema, "dataset_type"))
+            }
+            for schema in self._schemas
+        }
+
+    def size_bytes(self, ids: set[uuid.UUID]) -> int:
+        """Bytes of all files of these datasets, as far as they are known."""
+        sizes: dict[uuid.UUID, int] = {}
+        for schema in self._schemas:
+            for row in read_table(self._registry, schema, "artifact"):
+                if row["present"] and row["dataset_id"] in ids:
+                    sizes[row["dataset_id"]] = row["size_bytes"] or 0
+        return sum(sizes.values())
+
+    def plan(self, ids: Iterable[uuid.UUID]) -> FilePlan:
+        """The files of some thousand datasets; `ConflictError` when two sites record different contents for one."""
+        wanted = sorted(ids)
+        artifacts: dict[uuid.UUID, list[dict[str, Any]]] = {}
+        for row in self._rows("artifact", wanted):
+            artifacts.setdefault(row["dataset_id"], []).append(row)
+        names = self._names(sorted(artifacts))
+        items, formatters, absent = [], {}, []
+        for dataset_id in sorted(artifacts):
+            rows = artifacts[dataset_id]
+            present = [row for row in rows if row["present"]]
+            if not present or dataset_id not in names:
+                absent.append(dataset_id)
+                continue
+            checksum, size_bytes = _content(dataset_id, present)
+            suffix = _SUFFIX.search(present[0]["uri"].rpartition("/")[2].partition("?")[0])
+            path = artifact_path(*names[dataset_id], dataset_id, suffix[0] if suffix else "")
+            items.append(
+                TransferItem(
+                    str(dataset_id),
+                    self._source.artifact_sources(rows),
+                    f"{PAYLOAD}/{path}",
+                    size_bytes,
+                    checksum,
+                )
             )
-        )
-        formatters[str(dataset_id)] = present[0]["formatter"]
-    return FilePlan(tuple(items), formatters, tuple(absent))
+            formatters[str(dataset_id)] = present[0]["formatter"]
+        return FilePlan(tuple(items), formatters, tuple(absent))
+
+    def _names(self, ids: list[uuid.UUID]) -> dict[uuid.UUID, tuple[str, str, dict[str, Any]]]:
+        """(dataset type, run, required values) by dataset."""
+        by_type: dict[str, list[uuid.UUID]] = {}
+        for row in self._rows("dataset", ids):
+            by_type.setdefault(row["dataset_type"], []).append(row["dataset_id"])
+        names: dict[uuid.UUID, tuple[str, str, dict[str, Any]]] = {}
+        for name, of_type in by_type.items():
+            for schema in self._schemas:
+                group = self._groups[schema].get(name)
+                if group is not None:
+                    for row in self._rows_in(schema, name, of_type):
+                        data_id = {key: row[key] for key in group.required}
+                        names.setdefault(row["dataset_id"], (name, row["run"], data_id))
+        return names
+
+    def _rows(self, table: str, ids: list[uuid.UUID]) -> Iterator[dict[str, Any]]:
+        for schema in self._schemas:
+            yield from self._rows_in(schema, table, ids)
+
+    def _rows_in(self, schema: SchemaId, table: str, ids: list[uuid.UUID]) -> Iterator[dict[str, Any]]:
+        held = self._registry.get(schema)
+        with self._registry.database.read((held.physical,)) as connection:
+            tables = self._registry.tables_in(connection, held.physical)
+            if table in tables and ids:
+                physical = self._registry.physical_tables(held.physical, tuple(tables.values()))[table]
+                yield from select_rows(connection, physical, ("dataset_id",), [(one,) for one in ids])
 
 
 def _content(dataset_id: uuid.UUID, present: list[dict[str, Any]]) -> tuple[str | None, int | None]:

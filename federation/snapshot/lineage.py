@@ -121,7 +121,9 @@ def unknown_seeds(reach: Reach, described: Mapping[uuid.UUID, tuple[str, str]]) 
     going = set(reach.near.tolist())
     return sorted(
         dataset_id
-        for place, (dataset_id, step) in enumerate(zip(unpacked(reach.ids), reach.steps.tolist(), strict=True))
+        for place, (dataset_id, step) in enumerate(
+            zip(unpacked(reach.ids), reach.steps.tolist(), strict=True)
+        )
         if step == 0 and dataset_id not in described and place not in going
     )
 

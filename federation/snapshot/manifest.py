@@ -16,10 +16,12 @@ from federation.model.timespan import format_tai, parse_tai
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FILE_NAME", "FORMAT_VERSION", "Counts", "Increment", "SnapshotManifest"]
+__all__ = ["FILE_NAME", "FORMAT_VERSION", "Counts", "Increment", "Refusal", "SnapshotManifest"]
 
 FILE_NAME = "snapshot.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+#: the oldest that is still read
+_OLDEST = 1
 
 
 @attrs.frozen
@@ -33,13 +35,31 @@ class Counts:
 
 
 @attrs.frozen
+class Refusal:
+    """Something that was left out because who made the snapshot may not read it: why, and who can change that."""
+
+    what: str
+    reason: str
+    remedy: str = ""
+
+
+@attrs.frozen
 class Increment:
-    """What one creation or extension added: chosen by ``selection``, as of ``positions``."""
+    """What one creation or change of a snapshot added: chosen by ``selection``, as of ``positions``.
+
+    ``kind`` is ``create``, ``extend``, ``fetch`` or ``refresh``. ``request`` is the selection as plain values; None in
+    snapshots of format 1. ``missing`` names per table the keys that something refers to and no site that could be read
+    has, ``refused`` what was left out.
+    """
 
     created_tai: int
     selection: str
     positions: tuple[Position, ...]
     added: Counts
+    kind: str = "create"
+    request: dict[str, Any] | None = None
+    missing: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
+    refused: tuple[Refusal, ...] = ()
 
 
 @attrs.frozen
@@ -94,7 +114,7 @@ class SnapshotManifest:
             raise CorruptionError(
                 f"{where} has no format_version", hint="is this the directory of a snapshot?"
             )
-        if version != FORMAT_VERSION:
+        if not _OLDEST <= version <= FORMAT_VERSION:
             remedy = "install a newer federation" if version > FORMAT_VERSION else "make the snapshot again"
             raise UserError(
                 f"{where} has format {version}, this is software for format {FORMAT_VERSION}", hint=remedy
@@ -136,11 +156,46 @@ class _Counts(_Strict):
         return Counts(self.datasets, self.files, self.bytes, self.rows)
 
 
+class _Refusal(_Strict):
+    what: str
+    reason: str
+    remedy: str
+
+
 class _Increment(_Strict):
     created_tai: str
     selection: str
     positions: list[str]
     added: _Counts
+    kind: str = "create"
+    request: dict[str, Any] | None = None
+    missing: dict[str, list[str]] = {}
+    refused: list[_Refusal] = []
+
+    @classmethod
+    def of(cls, increment: Increment) -> _Increment:
+        return cls(
+            format_tai(increment.created_tai),
+            increment.selection,
+            [str(position) for position in increment.positions],
+            _Counts.of(increment.added),
+            increment.kind,
+            increment.request,
+            {table: list(keys) for table, keys in sorted(increment.missing.items())},
+            [_Refusal(one.what, one.reason, one.remedy) for one in increment.refused],
+        )
+
+    def increment(self) -> Increment:
+        return Increment(
+            parse_tai(self.created_tai),
+            self.selection,
+            _positions(self.positions),
+            self.added.counts(),
+            self.kind,
+            self.request,
+            {table: tuple(keys) for table, keys in self.missing.items()},
+            tuple(Refusal(one.what, one.reason, one.remedy) for one in self.refused),
+        )
 
 
 class _Document(_Strict):
@@ -167,15 +222,7 @@ class _Document(_Strict):
             [str(position) for position in manifest.positions],
             list(manifest.registry_files),
             _Counts.of(manifest.counts),
-            [
-                _Increment(
-                    format_tai(increment.created_tai),
-                    increment.selection,
-                    [str(position) for position in increment.positions],
-                    _Counts.of(increment.added),
-                )
-                for increment in manifest.increments
-            ],
+            [_Increment.of(increment) for increment in manifest.increments],
         )
 
     def manifest(self) -> SnapshotManifest:
@@ -188,15 +235,7 @@ class _Document(_Strict):
             self.counts.counts(),
             self.universe,
             tuple(self.registry_files),
-            tuple(
-                Increment(
-                    parse_tai(increment.created_tai),
-                    increment.selection,
-                    _positions(increment.positions),
-                    increment.added.counts(),
-                )
-                for increment in self.increments
-            ),
+            tuple(increment.increment() for increment in self.increments),
         )
 
 

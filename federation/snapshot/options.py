@@ -19,7 +19,8 @@ class ClosureOptions:
     types ``stop_at``. Without ``intermediates`` only the chosen datasets and those inputs are members that have none
     themselves (or are not gone beyond); the edges over the others stay. With ``outputs``, all that was made from the
     chosen datasets counts as chosen. ``metrics`` are those of members; ``user_tables`` names tables of users
-    (``schema.table`` or ``table``) whose rows about members come along. ``fixed`` takes the chosen datasets and no other.
+    whose rows about members, by their column ``dataset_id``, come along. ``fixed`` takes the chosen datasets and no
+    other.
     """
 
     depth: int | None = None
@@ -42,7 +43,10 @@ class ClosureOptions:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ClosureOptions:
         """The options that `to_json` gave."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**plain)
 
     def __str__(self) -> str:
         parts = []

@@ -88,7 +88,9 @@ class Pending:
         for place, ids in sorted(self._ids.items()):
             if ids:
                 requests.append(
-                    RowsByIds(place.table, place.column, frozenset(ids), place.follow, place.depth, place.stop_at)
+                    RowsByIds(
+                        place.table, place.column, frozenset(ids), place.follow, place.depth, place.stop_at
+                    )
                 )
         for (table, columns), keys in sorted(self._keys.items()):
             if keys:

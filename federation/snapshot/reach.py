@@ -71,7 +71,10 @@ class Reach:
             schema, task = self.label_names[label]
             rows.setdefault(schema, []).append((ids[dataset], ids[source], task))
         columns = ("dataset_id", "input_id", "task")
-        return [Answer("provenance", schema, columns, tuple(found), followed=True) for schema, found in sorted(rows.items())]
+        return [
+            Answer("provenance", schema, columns, tuple(found), followed=True)
+            for schema, found in sorted(rows.items())
+        ]
 
 
 def walk_readers(catalog: FederationCatalog) -> dict[str, tuple[SchemaId, ...]]:
@@ -153,7 +156,12 @@ class SiteWalks:
                 ids = state.numbers.ids[part].tobytes()
                 steps = None if state.depth is None else state.steps[part]
                 calls.append(
-                    (site, WalkCall(state.direction, ids, schemas, steps, state.depth, state.stop_at, self._user))
+                    (
+                        site,
+                        WalkCall(
+                            state.direction, ids, schemas, steps, state.depth, state.stop_at, self._user
+                        ),
+                    )
                 )
         return calls
 
@@ -214,7 +222,9 @@ class _Walk:
         done[sent] = 0 if self.depth is None else self.steps[sent]
         gone = places[answer.expanded]
         done[gone] = 0 if self.depth is None else np.minimum(done[gone], answer.steps[answer.expanded])
-        codes = np.array([self._names.setdefault(name, len(self._names)) for name in answer.label_names], np.int16)
+        codes = np.array(
+            [self._names.setdefault(name, len(self._names)) for name in answer.label_names], np.int16
+        )
         self._near.append(places[answer.near])
         self._far.append(places[answer.far])
         self._label.append(codes[answer.labels] if len(codes) else np.zeros(0, np.int16))
@@ -229,7 +239,8 @@ class _Walk:
 
     def settle(self) -> None:
         """Join the edges, each once, and count the steps anew."""
-        near, far, label = (np.concatenate(parts) for parts in (self._near, self._far, self._label))
+        near, far = np.concatenate(self._near), np.concatenate(self._far)
+        label = np.concatenate(self._label)
         if len(self._near) > 1:
             order = np.lexsort((label, far, near))
             near, far, label = near[order], far[order], label[order]

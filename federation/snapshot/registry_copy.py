@@ -5,21 +5,19 @@ Beside the replicas there is the snapshot's own schema, which says where the fil
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from federation.changelog import LogState, log_state, move_to
-from federation.datastore.durable import fsync_directory
-from federation.datastore.io_errors import as_federation_error
-from federation.errors import CorruptionError, LimitError, UnavailableError
+from federation.errors import CorruptionError
 from federation.model.position import GENESIS, SchemaId
+from federation.model.system_tables import system_tables
 from federation.registry.bulk import upsert_columns
 from federation.registry.keyed import chunks
 from federation.registry.registry import DECLARING, Registry
 from federation.registry.transaction import select_rows, stored_values
+from federation.snapshot.registry_seal import REGISTRY
 from federation.storage import SqliteDatabase
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from federation.snapshot.collected import TableRows
 
 __all__ = [
-    "REGISTRY",
     "copy_rows",
     "create_registry",
     "dataset_ids",
@@ -41,14 +38,11 @@ __all__ = [
     "open_registry",
     "read_table",
     "record_files",
-    "registry_files",
     "row_counts",
-    "seal",
 ]
 
-#: directory of the registry's files below a snapshot
-REGISTRY = "registry"
 _BATCH = 5000
+_ARTIFACT = next(table for table in system_tables() if table.name == "artifact")
 
 
 def create_registry(directory: Path, name: str, universe: DimensionUniverse) -> Registry:
@@ -133,12 +127,19 @@ def local_artifacts(registry: Registry) -> dict[uuid.UUID, dict[str, Any]]:
 
 
 def record_files(registry: Registry, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Note files that are below the snapshot, in its own schema; rows that are there are left alone."""
-    with registry.transaction(registry.site) as tx:
-        table = tx.physical("artifact")
+    """Note files that are below the snapshot, in its own schema; rows that are there are left alone.
+
+    `write_own_log` logs them when all are there.
+    """
+    held = registry.get(_own(registry))
+    with registry.database.write(held.physical) as connection:
+        physical = registry.physical_tables(held.physical, (_ARTIFACT,))["artifact"]
         keys = [(row["dataset_id"],) for row in rows]
-        there = {row["dataset_id"] for row in select_rows(tx.connection, table, ("dataset_id",), keys)}
-        tx.put("artifact", [row for row in rows if row["dataset_id"] not in there])
+        there = {row["dataset_id"] for row in select_rows(connection, physical, ("dataset_id",), keys)}
+        fresh = [row for row in rows if row["dataset_id"] not in there]
+        names = _ARTIFACT.stored_names
+        columns = [stored_values(_ARTIFACT.column(name).type, [row[name] for row in fresh]) for name in names]
+        upsert_columns(connection, physical, _ARTIFACT, names, columns)
 
 
 def row_counts(registry: Registry) -> dict[str, int]:
@@ -153,37 +154,3 @@ def row_counts(registry: Registry) -> dict[str, int]:
                 if count:
                     counts[name] = counts.get(name, 0) + count
     return counts
-
-
-def registry_files(directory: Path) -> tuple[str, ...]:
-    """Paths of the registry's files, relative to the snapshot."""
-    return tuple(f"{REGISTRY}/{path.name}" for path in sorted((directory / REGISTRY).glob("*.sqlite")))
-
-
-def seal(directory: Path) -> None:
-    """Make every file of the registry complete in itself and durable: no write-ahead log beside it.
-
-    A registry in this state can be read from media that take no writes. Nothing may have it open.
-    """
-    for name in registry_files(directory):
-        path = directory / name
-        connection = sqlite3.connect(path, isolation_level=None)
-        try:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise LimitError(
-                    f"cannot write {path}: no space left", hint="free some space, then run again"
-                ) from error
-            raise UnavailableError(f"cannot write {path}: {error}", hint="check the disk it is on") from error
-        finally:
-            connection.close()
-        if mode != "delete":
-            raise UnavailableError(f"{path} is in use by another process", hint="end it, then run again")
-        try:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise as_federation_error(error, "write", str(path)) from error
-    fsync_directory(directory / REGISTRY)

@@ -9,10 +9,12 @@ import attrs
 
 from federation.errors import NotFoundError, UserError
 from federation.model.collection import CollectionType
+from federation.model.lineage import Direction
 from federation.snapshot.lookup import RowsByKeys
+from federation.snapshot.options import ClosureOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from federation.snapshot.lookup import Answer
     from federation.snapshot.source import SnapshotSource
@@ -25,7 +27,7 @@ class Selection:
     """The union of datasets by a statement (``sql``, giving dataset_id), by ``ids``, and ``members`` of collections.
 
     ``calibrations`` names CALIBRATION collections, or chains of them, to search for calibrations valid for the chosen
-    datasets; ``collections`` names collections whose definitions come along.
+    datasets; ``collections`` names collections whose definitions come along. ``options`` say how far it goes on.
     """
 
     sql: str = ""
@@ -33,6 +35,7 @@ class Selection:
     members: tuple[str, ...] = ()
     calibrations: tuple[str, ...] = ()
     collections: tuple[str, ...] = ()
+    options: ClosureOptions = attrs.field(factory=ClosureOptions)
 
     def __attrs_post_init__(self) -> None:
         if not (self.sql or self.ids or self.members):
@@ -49,7 +52,20 @@ class Selection:
             "members": sorted(self.members),
             "calibrations": sorted(self.calibrations),
             "collections": sorted(self.collections),
+            "options": self.options.to_json(),
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Selection:
+        """The selection that `to_json` gave."""
+        return cls(
+            values["sql"],
+            tuple(uuid.UUID(text) for text in values["ids"]),
+            tuple(values["members"]),
+            tuple(values["calibrations"]),
+            tuple(values["collections"]),
+            ClosureOptions.from_json(values["options"]),
+        )
 
     def __str__(self) -> str:
         parts = [self.sql] if self.sql else []
@@ -61,6 +77,8 @@ class Selection:
             parts.append("with calibrations of " + ", ".join(self.calibrations))
         if self.collections:
             parts.append("with definitions of " + ", ".join(self.collections))
+        if str(self.options):
+            parts.append(str(self.options))
         return "; ".join(parts)
 
 
@@ -71,6 +89,10 @@ def find_seeds(source: SnapshotSource, selection: Selection) -> set[uuid.UUID]:
         seeds.update(source.seeds(selection.sql))
     if selection.members:
         seeds |= _members(source, selection.members)
+    if seeds and selection.options.outputs:
+        options = selection.options
+        made = source.reach(Direction.DOWNSTREAM, seeds, depth=options.depth, stop_at=options.stop_at)
+        seeds.update(uuid.UUID(bytes=made.ids[at : at + 16]) for at in range(0, len(made.ids), 16))
     if not seeds:
         raise NotFoundError(f"no dataset matches: {selection}", hint="check the selection with a query")
     return seeds

@@ -19,6 +19,7 @@ from federation.model.position import Position
 from federation.model.sql_text import listed, quoted
 from federation.request_context import RequestPool
 from federation.snapshot.lookup import Answer, RowsByIds, RowsByKeys
+from federation.snapshot.manifest import Refusal
 from federation.snapshot.reach import EDGES_MAX, SiteWalks, walk_readers
 
 if TYPE_CHECKING:
@@ -48,6 +49,115 @@ class SnapshotSource(Protocol):
 
     def seeds(self, sql: str) -> list[uuid.UUID]:
         """The dataset ids that a statement selects."""
+
+    def lookup(self, requests: Requests) -> Iterable[Answer]:
+        """The answers of all schemas to one round of lookups, in the order of these; gone through once."""
+
+    def reach(
+        self,
+        direction: Direction,
+        seeds: Iterable[uuid.UUID],
+        *,
+        depth: int | None = None,
+        stop_at: Collection[str] = (),
+        edges_max: int = EDGES_MAX,
+    ) -> Reach:
+        """What lies upstream or downstream of datasets."""
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What was left out because the caller may not read it."""
+
+    def positions(self) -> tuple[Position, ...]:
+        """How far the change log of each schema has been applied, at least, to what `lookup` answers."""
+
+    def artifact_sources(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Source, ...]:
+        """Where to read one dataset's file, best first, from its rows of the ``artifact`` table."""
+
+
+@attrs.frozen
+class _Fragment:
+    """One statement for one site."""
+
+    site: str
+    schema: SchemaId
+    table: TableDef
+    sql: str
+    keys: Mapping[str, pa.Table] = attrs.field(eq=False)
+    lookup: Lookup
+
+
+class FederatedSource:
+    """All sites of a coordinator; each schema is read at its owner, else at its nearest replica.
+
+    The catalog is taken once, so that every round asks the same sites; `UnavailableError` when a site does not answer
+    it, unless ``partial``; ``purpose`` is what would lack its rows, ``remedy`` what to do. ``stores``
+    are datastores that can be read from here without asking their sites.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        *,
+        stores: Mapping[str, Datastore] | None = None,
+        partial: bool = False,
+        purpose: str = "snapshot",
+        remedy: str = "try again when it is back",
+        workers: int = 8,
+    ) -> None:
+        self._coordinator = coordinator
+        self._stores = dict(stores or {})
+        self._workers = workers
+        self._catalog = coordinator.catalog()
+        if self._catalog.unreachable and not partial:
+            site, reason = next(iter(self._catalog.unreachable.items()))
+            raise UnavailableError(
+                f"site {site} does not answer, so the {purpose} might lack what it holds: {reason}",
+                hint=remedy,
+            )
+        self._holders = {schema: self._holder(schema) for schema in self._catalog.schemas}
+        self._readers = walk_readers(self._catalog)
+
+    def _holder(self, schema: SchemaId) -> tuple[str, SchemaCatalog]:
+        holders = self._catalog.holders(schema)
+        return next((holder for holder in holders if holder[0] == schema.site), holders[0])
+
+    def seeds(self, sql: str) -> list[uuid.UUID]:
+        table = self._coordinator.query(sql).table
+        if "dataset_id" not in table.column_names:
+            raise QueryError(
+                f"the selection gives columns {', '.join(table.column_names)} and no dataset_id",
+                hint="select dataset_id",
+                sql=sql,
+            )
+        column = table.column("dataset_id")
+        if column.type != pa.uuid():
+            raise QueryError(f"dataset_id of the selection is {column.type}, not a UUID", sql=sql)
+        return [value for value in column.to_pylist() if value is not None]
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """The schemas that were left out, because the caller may not read them, and who can change that."""
+        return tuple(
+            Refusal(f"schema {schema}", reason, remedy)
+            for schema, (reason, remedy) in sorted(self._catalog.forbidden.items())
+        )
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The schemas that were left out, because the caller may not read them."""
+        return tuple(sorted(map(str, self._catalog.forbidden)))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The sites that did not answer, of which only replicas are read."""
+        return tuple(sorted(self._catalog.unreachable))
+
+    def positions(self) -> tuple[Position, ...]:
+        return tuple(
+            Position(schema.site, schema.name, held.epoch, held.lsn)
+            for schema, (_site, held) in sorted(self._holders.items())
+        )
 
     def lookup(self, requests: Requests) -> Iterator[Answer]:
         """Rows arrive in parts; a few parts are under way at a time, and kept as they came until they are wanted."""
@@ -175,7 +285,9 @@ def _answers(found: list[Answer] | _Part) -> Iterator[Answer]:
     for start in range(0, found.table.num_rows, _ANSWER_ROWS):
         part = found.table.slice(start, _ANSWER_ROWS)
         rows = zip(*(_values(part.column(name)) for name in names), strict=True)
-        yield Answer(fragment.lookup.table, fragment.schema, names, tuple(_wanted(fragment.lookup, names, rows)))
+        yield Answer(
+            fragment.lookup.table, fragment.schema, names, tuple(_wanted(fragment.lookup, names, rows))
+        )
 
 
 class _SiteSource:

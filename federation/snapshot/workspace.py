@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from federation.datastore.durable import fsync_directory, make_directories
 from federation.datastore.io_errors import as_federation_error, free_bytes
 from federation.errors import ConflictError, LimitError, NotFoundError, UnavailableError, UserError
-from federation.snapshot.bag import COMMIT, recover_bag
+from federation.snapshot.bag import COMMIT, recover_bag, remove_surplus
 from federation.snapshot.bag_text import TAG_MANIFEST
 
 if TYPE_CHECKING:
@@ -120,28 +120,36 @@ def full_disk_as_limit(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def creation(target: Path) -> Iterator[Workspace]:
+def creation(target: Path, *, discard: bool = False) -> Iterator[Workspace]:
     """A workspace for a snapshot that shall appear at ``target``, which must not exist or be an empty directory.
 
-    Left in place, to go on from, unless `Workspace.discard` is called. `UserError` for a target in use,
-    `ConflictError` while another process works on it.
+    Left in place, to go on from, unless `Workspace.discard` is called. ``discard`` forgets what an earlier run left.
+    `UserError` for a target in use, `ConflictError` while another process works on it.
     """
     _check_absent(target)
     with _held(target) as workspace:
         _check_absent(target)  # another process may have finished between the check and the lock
+        if discard:
+            workspace.clear()
         make_directories(workspace.staging)
         yield workspace
 
 
 @contextmanager
-def extension(target: Path) -> Iterator[Workspace]:
-    """A workspace for extending the snapshot at ``target``; first completes an extension that was cut short."""
+def extension(target: Path, *, discard: bool = False) -> Iterator[Workspace]:
+    """A workspace for extending the snapshot at ``target``; first completes an extension that was cut short.
+
+    ``discard`` forgets one that was not yet decided, with the files that it had brought.
+    """
     if not (target / TAG_MANIFEST).is_file():
         raise NotFoundError(f"{target} has no {TAG_MANIFEST}", hint="name the directory of a snapshot")
     with _held(target) as workspace:
         recover_bag(target, workspace.staging)
         if workspace.is_finished:
             workspace.clear()  # a run that published and was killed before it could tidy up
+        elif discard:
+            remove_surplus(target)
+            workspace.clear()
         make_directories(workspace.staging)
         yield workspace
 

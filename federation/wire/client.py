@@ -20,6 +20,7 @@ from federation.wire.convert import (
     digest_in,
     filter_out,
     part_in,
+    position_out,
     status_in,
 )
 from federation.wire.errors import from_rpc
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from federation.config.security import TlsConfig
     from federation.model.catalog import SiteCatalog
+    from federation.model.position import Position
     from federation.wire.messages import (
         Acknowledgement,
         BootstrapFrom,
@@ -145,6 +147,7 @@ class SiteClient:
         query_id: str = "",
         row_count_max: int = 0,
         timeout_s: float | None = None,
+        at: Sequence[Position] = (),
     ) -> ExecuteStream:
         """Run one fragment; use the result as a context and iterate over its batches."""
         schema = arrow_schema(column_pairs(columns, sql))
@@ -158,9 +161,16 @@ class SiteClient:
             user=user or self.user,
             query_id=query_id,
             row_count_max=row_count_max,
+            at=[position_out(position) for position in at],
             compression=self._pace.compression,
         )
-        return ExecuteStream(self._stream(self._query.Execute, request, _same, timeout_s, sql), schema)
+        # statement and columns are as long as some rows; keys are compressed already
+        is_packed = self._pace.compression == "zstd" and not request.keys
+        codec = grpc.Compression.Gzip if is_packed else None
+        messages = self._stream(self._query.Execute, request, _same, timeout_s, sql, codec)
+        stream = ExecuteStream(messages, schema)
+        stream.byte_count = sum(len(key.arrow) for key in request.keys)
+        return stream
 
     def walk(self, call: WalkCall) -> WalkAnswer:
         """What the site knows to be upstream or downstream of datasets."""
@@ -256,9 +266,11 @@ class SiteClient:
         convert: Callable[[Any], T],
         timeout_s: float | None = None,
         sql: str = "",
+        compression: Any = None,
     ) -> ResponseStream[T]:
         request_id = current_request() or new_request_id()
-        call = method(request, timeout=timeout_s, metadata=self._metadata(request_id))
+        metadata = self._metadata(request_id)
+        call = method(request, timeout=timeout_s, metadata=metadata, compression=compression)
         return ResponseStream(call, convert, self.site, self.address, sql, request_id)
 
 

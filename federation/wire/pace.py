@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pace"]
 
-#: a link this quick moves bytes faster than they are compressed well: zstd takes 80 ms for a million narrow rows at both
-#: ends together, lz4 20 ms for half as many bytes again
+#: a link this quick moves bytes faster than they are compressed well: zstd takes 80 ms for a million narrow rows at
+#: both ends together, lz4 20 ms for half as many bytes again
 _NEAR_S = 0.005
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import time
 import uuid
+import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
@@ -24,10 +26,12 @@ from federation.wire.convert import (
     digest_out,
     filter_in,
     part_out,
+    position_in,
     position_out,
     status_out,
 )
 from federation.wire.errors import abort
+from federation.wire.fragment_end import TimedBatches, end_metadata
 from federation.wire.gate import GateInterceptor
 from federation.wire.interceptors import CallInterceptor
 from federation.wire.keys import decode_keys
@@ -238,21 +242,27 @@ class _Query(query_pb2_grpc.QueryServicer):  # type: ignore[misc]
                 query_id=request.query_id,
                 row_count_max=request.row_count_max,
                 timeout_s=context.time_remaining(),
+                at=tuple(map(position_in, request.at)),
                 is_active=context.is_active,
             )
+            start = time.perf_counter()
             positions, schema, batches = self._service.execute(call)
             with _closing(batches):
+                timed = TimedBatches(batches, time.perf_counter() - start)
                 encoder = IpcEncoder(schema, "lz4" if request.compression == "lz4" else "zstd")
                 # with the first rows, not before them: every message costs both ends as much as some hundred rows
                 told = [position_out(position) for position in positions]
-                for batch in batches:
+                for batch in timed:
                     rows = batch.num_rows
                     for part in encoder.batch(batch):
-                        yield query_pb2.ExecuteResponse(arrow=part, row_count=rows, positions=told)
+                        yield query_pb2.ExecuteResponse(
+                            arrow=part, row_count=rows, positions=told, crc=zlib.crc32(part)
+                        )
                         rows, told = 0, []
                 if told:
-                    parts = encoder.finish()
-                    yield query_pb2.ExecuteResponse(arrow=b"".join(parts), positions=told)
+                    data = b"".join(encoder.finish())
+                    yield query_pb2.ExecuteResponse(arrow=data, positions=told, crc=zlib.crc32(data))
+                context.set_trailing_metadata(end_metadata(timed.end))
 
 
 class _Auth(auth_pb2_grpc.AuthServicer):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import grpc
@@ -10,6 +11,7 @@ from federation.errors import CorruptionError
 from federation.wire.arrow import decode_stream
 from federation.wire.convert import position_in
 from federation.wire.errors import from_rpc
+from federation.wire.fragment_end import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +41,15 @@ class ResponseStream(Generic[T]):
         self.site, self._address, self._sql = site, address, sql
         self._request_id = request_id
         self._cancelled = False
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether `cancel` ended it."""
+        return self._cancelled
+
+    def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """What the server said with the status, once iteration has ended."""
+        return tuple(self._call.trailing_metadata() or ())
 
     def cancel(self) -> None:
         """Stop; iteration ends and the server is told."""
@@ -75,6 +86,8 @@ class ExecuteStream:
         self._messages = messages
         self.schema = schema
         self.byte_count = 0
+        #: what the site worked for it, by its own account at the end
+        self.site_seconds = 0.0
         self._announced = 0
         self._first: Any = None
         self._has_begun = False
@@ -104,6 +117,11 @@ class ExecuteStream:
             self._announced += message.row_count
             self.byte_count += len(message.arrow)
             if message.arrow:
+                if zlib.crc32(message.arrow) != message.crc:
+                    raise CorruptionError(
+                        f"answer of site {self._messages.site}: bytes are not what was sent",
+                        hint="ask again; check the network",
+                    )
                 yield message.arrow
             message = next(self._messages, None)
 
@@ -120,6 +138,14 @@ class ExecuteStream:
             yield batch
         for _ in parts:  # what follows the end of the Arrow stream decides how the call ended
             pass
+        if self._messages.is_cancelled:
+            return
+        end = end_of(self._messages.trailing_metadata())
+        if end is None:
+            raise CorruptionError(
+                f"{place} ends before its end", hint="ask again; bring both sites to one version"
+            )
+        self.site_seconds, self._announced = end.site_seconds, max(self._announced, end.row_count)
         if row_count != self._announced:
             raise CorruptionError(
                 f"{place} has {row_count} rows where {self._announced} were announced", hint="ask again"

@@ -110,7 +110,8 @@ def answer_out(answer: WalkAnswer) -> Iterator[Any]:
     yield lineage_pb2.WalkResponse(
         positions=map(position_out, answer.positions),
         labels=[
-            lineage_pb2.EdgeLabel(schema=_schema_out(schema), task=task) for schema, task in answer.label_names
+            lineage_pb2.EdgeLabel(schema=_schema_out(schema), task=task)
+            for schema, task in answer.label_names
         ],
     )
     count = len(answer.steps)
@@ -152,10 +153,12 @@ def answer_in(messages: Iterable[Any], site: str, *, with_types: bool) -> WalkAn
     count, label_count = found.num_rows, len(labels)
     near, far, label = (between.column(name).to_numpy() for name in _EDGES.names)
     for values, bound in ((near, count), (far, count), (label, label_count)):
-        if len(values) and not (0 <= values.min() and values.max() < bound):
+        if len(values) and (values.min() < 0 or values.max() >= bound):
             raise CorruptionError(f"{place}: an edge leads out of the answer", hint="ask again")
     ids = found.column("id").combine_chunks()
-    data = bytes(memoryview(ids.buffers()[1])[_ID_BYTES * ids.offset :][: _ID_BYTES * count]) if count else b""
+    data = (
+        bytes(memoryview(ids.buffers()[1])[_ID_BYTES * ids.offset :][: _ID_BYTES * count]) if count else b""
+    )
     return WalkAnswer(
         tuple(positions),
         data,

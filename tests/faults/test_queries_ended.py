@@ -61,7 +61,10 @@ class Served:
         found = 0.0
         for family in self.server.telemetry.calls.figures():
             for sample in family.samples:
-                if sample.name == "federation_calls_in_progress" and sample.labels["method"] == "Query/Execute":
+                if (
+                    sample.name == "federation_calls_in_progress"
+                    and sample.labels["method"] == "Query/Execute"
+                ):
                     found += sample.value
         return int(found) + self.statements()
 
@@ -90,7 +93,9 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def summit(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+def summit(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Served]:
     url = request.getfixturevalue("fresh_postgres_database") if request.param == "postgresql" else ""
     monkeypatch.setenv(URL, url)
     made = Served(tmp_path, "summit", url)
@@ -134,7 +139,9 @@ def test_the_deadline_ends_the_statement_in_the_database(summit: Served, coordin
     eventually(lambda: not summit.fragments(), "the database has stopped")
 
 
-def test_closing_a_stream_ends_the_statement_in_the_database(summit: Served, coordinator: Coordinator) -> None:
+def test_closing_a_stream_ends_the_statement_in_the_database(
+    summit: Served, coordinator: Coordinator
+) -> None:
     with coordinator.stream(product("summit", "d0.id AS n")) as rows:
         assert next(iter(rows)).num_rows
         eventually(lambda: bool(summit.fragments()), "the database works")
@@ -187,7 +194,10 @@ def test_closing_the_session_ends_the_statement_in_the_database(summit: Served) 
 def test_ctrl_c_ends_the_statement_in_the_database(summit: Served) -> None:
     words = ["query", "--site", "summit", "--sites", str(summit.root / "sites"), product("summit")]
     with subprocess.Popen(
-        [sys.executable, "-m", "federation", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "federation", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             eventually(summit.works, "the database works")

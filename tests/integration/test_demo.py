@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from federation import api
+from federation import api, snapshot_verbs
 from federation.demo.fleet import Fleet
 from federation.demo.lsstcam import detectors, night
 from federation.demo.scenario import JOIN, Night
@@ -50,7 +50,7 @@ def test_tells_what_it_did_as_one_object(workdir: Path) -> None:
     with api.open_snapshot(moved) as session:
         rows = session.query("SELECT count(*) AS n FROM provenance").to_pylist()
     assert rows == [{"n": 18}]
-    assert api.verify_snapshot(moved).ok
+    assert snapshot_verbs.verify_snapshot(moved).ok
 
 
 def test_loses_nothing_when_sites_are_killed(workdir: Path) -> None:

@@ -13,7 +13,6 @@ import federation
 from federation.config import Address, SiteConfig, render_site
 from federation.errors import LimitError, UserError
 from federation.execution.coordinator import Coordinator
-from federation.model.dimension import DimensionUniverse
 from federation.model.logical import LogicalType
 from federation.planner import OutputColumn
 from federation.registry.registry import Registry
@@ -164,18 +163,18 @@ HOSTILE = [
     "SELECT regexp_replace('a', '(a*)*b', '') AS n",
     # too much of it
     "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r, {t}",
-    "SELECT id AS n FROM {t} WHERE id IN (" + ", ".join(map(str, range(120_000))) + ")",
-    "SELECT id AS n FROM {t} WHERE " + " OR ".join(f"id = {n}" for n in range(120_000)),
+    "SELECT id AS n FROM {t} WHERE id IN (" + ", ".join(map(str, range(60_000))) + ")",
+    "SELECT id AS n FROM {t} WHERE " + " OR ".join(f"id = {n}" for n in range(20_000)),
     "SELECT " + "(" * 5_000 + "1" + ")" * 5_000 + " AS n",
     "SELECT " + "NOT " * 5_000 + "true AS n",
     "SELECT " + "- " * 5_000 + "1 AS n",
     "SELECT " + "CASE WHEN true THEN " * 400 + "1" + " END" * 400 + " AS n",
     "SELECT id AS n FROM " + "(SELECT id FROM " * 300 + "{t}" + ") AS s" * 300,
     "SELECT 1 AS n FROM " + ", ".join(f"{{t}} AS t{n}" for n in range(200)),
-    " UNION ALL ".join(["SELECT id AS n FROM {t}"] * 2_000),
-    "WITH " + ", ".join(f"c{n} AS (SELECT 1 AS n)" for n in range(2_000)) + " SELECT n FROM c0",
+    " UNION ALL ".join(["SELECT id AS n FROM {t}"] * 1_001),
+    "WITH " + ", ".join(f"c{n} AS (SELECT 1 AS n)" for n in range(1_000)) + " SELECT n FROM c0",
     "SELECT " + ", ".join(f"id AS c{n}" for n in range(20_000)) + " FROM {t}",
-    "SELECT 1 AS n -- " + "x" * 2_000_000,
+    "SELECT 1 AS n -- " + "x" * 1_000_001,
     # names and characters that look like others
     "SELECT id AS n FROM ｄｅｔｅｃｔｏｒ",
     "SELECT id AS n FROM {t} WHERE id = １",
@@ -258,7 +257,7 @@ def test_a_site_refuses_it(statement: str, site: Site) -> None:
 
     with (
         pytest.raises((UserError, LimitError)) as caught,
-        site.client.execute(sql, COLUMNS, timeout_s=20) as rows,
+        site.client.execute(sql, COLUMNS, timeout_s=2) as rows,
     ):
         list(rows)
 
@@ -268,16 +267,31 @@ def test_a_site_refuses_it(statement: str, site: Site) -> None:
 @pytest.mark.parametrize("statement", HOSTILE, ids=shown)
 def test_the_coordinator_refuses_it(statement: str, coordinator: Coordinator) -> None:
     with pytest.raises((UserError, LimitError)) as caught:
-        coordinator.query(statement.replace("{t}", "summit.detector"), timeout_s=20)
+        coordinator.query(statement.replace("{t}", "summit.detector"), timeout_s=2)
 
     assert caught.value.message
 
 
-def test_the_registry_is_as_before(site: Site) -> None:
+def test_a_plain_statement_is_answered(site: Site, coordinator: Coordinator) -> None:
+    sql = "SELECT id AS n FROM {t} WHERE id > 0 ORDER BY n"
+    with site.client.execute(sql.replace("{t}", '"summit/summit"."detector"'), COLUMNS) as rows:
+        assert [n for batch in rows for n in batch["n"].to_pylist()] == [1, 2]
+    assert coordinator.query(sql.replace("{t}", "summit.detector")).to_pylist() == [{"n": 1}, {"n": 2}]
+
+
+def test_the_registries_are_as_before(site: Site, one_site: Site) -> None:
     assert site.content() == site.before
+    assert one_site.content() == one_site.before
 
 
 @pytest.fixture(scope="module")
-def coordinator(site: Site) -> Iterator[Coordinator]:
-    with Coordinator("summit", {"summit": site.client}, user="bob") as made:
+def one_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(tmp_path_factory.mktemp("hostile"), "")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def coordinator(one_site: Site) -> Iterator[Coordinator]:
+    with Coordinator("summit", {"summit": one_site.client}, user="bob") as made:
         yield made

@@ -1,7 +1,7 @@
 """Random federations: three to five registries on both databases, with chains, shadowing and replicas that lag.
 
-Everything follows from a seed. `Federation.oracle` is one DuckDB with the same rows, made without the planner: a table of
-each schema, and under bare names for each key the row of the nearest schema.
+Everything follows from a seed. `Federation.oracle` is one DuckDB with the same rows, made without the planner: a table
+of each schema, and under bare names for each key the row of the nearest schema.
 """
 
 from __future__ import annotations
@@ -93,6 +93,15 @@ POOLS: dict[str, tuple[Any, ...]] = {
 }
 
 
+class RuledCoordinator(Coordinator):
+    """A coordinator whose planner leaves out the optional rules that `rules_off` names."""
+
+    rules_off: frozenset[str] = frozenset()
+
+    def _options(self, *args: Any, **more: Any) -> PlanOptions:
+        return attrs.evolve(super()._options(*args, **more), rules_off=self.rules_off)
+
+
 @attrs.define
 class Federation:
     """The sites of one seed, and what is in them."""
@@ -118,7 +127,7 @@ class Federation:
     def schemas(self) -> tuple[SchemaId, ...]:
         return tuple(dict.fromkeys(schema for _, schema, _ in self.rows))
 
-    def chain(self) -> list[SchemaId]:
+    def _chain(self) -> list[SchemaId]:
         """In the order in which sites are asked and tell of their schemas: those of home first."""
         with self.coordinator() as coordinator:
             known = coordinator.catalog().schemas
@@ -152,7 +161,7 @@ class Federation:
         ):
             connection.execute(f"SET {setting}")
         bare: dict[str, dict[Any, Row]] = {name: {} for name in FAMILIES}
-        for schema in self.chain():
+        for schema in self._chain():
             connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema.name}"')
             for name, family in FAMILIES.items():
                 if (schema, name) not in self.columns:
@@ -178,15 +187,6 @@ class Federation:
             lines.append(f"{schema}.{table} at {site} ({kind}), columns {self.columns[schema, table]}")
             lines.extend(f"    {tuple(row.values())!r}" for row in rows)
         return "\n".join(lines)
-
-
-class RuledCoordinator(Coordinator):
-    """A coordinator whose planner leaves out the optional rules that `rules_off` names."""
-
-    rules_off: frozenset[str] = frozenset()
-
-    def _options(self, max_staleness_s: float | None, partial: bool, chain: Iterable[str]) -> PlanOptions:
-        return attrs.evolve(super()._options(max_staleness_s, partial, chain), rules_off=self.rules_off)
 
 
 def load(
@@ -264,7 +264,7 @@ def _fill(rng: random.Random, made: Federation, schema: SchemaId, name: str, fam
     optional = [column for column in family.columns if column not in family.key]
     left_out = {rng.choice(optional)} if rng.random() < 0.25 else set()
     columns = tuple(column for column in family.columns if column not in left_out)
-    rows = tuple(_rows(rng, family, columns, rng.choice([0, 1, 5, 12, 20])).values())
+    rows = tuple(_rows(rng, family, columns, rng.choice([0, 2, 12, 20, 30])).values())
     fields = [
         pa.field(column, ARROW[family.columns[column]], nullable=column not in family.key)
         for column in columns

@@ -87,10 +87,10 @@ class Statements:
         offset = f" OFFSET {self.rng.randint(0, 3)}" if self.chance(0.3) else ""
         return f" ORDER BY {order}{limit}{offset}"
 
-    def set_operation(self) -> tuple[str, dict[str, str]]:
+    def set_operation(self, depth: int = 1) -> tuple[str, dict[str, str]]:
         kinds = [self.rng.choice((*ORDERED, "bool")) for _ in range(self.rng.randint(1, 2))]
         outputs = {f"c{number}": kind for number, kind in enumerate(kinds)}
-        sides = [self.select(1, [], kinds)[0] for _ in range(self.rng.randint(2, 3))]
+        sides = [self.select(depth, [], kinds)[0] for _ in range(self.rng.randint(2, 3))]
         sql = sides[0]
         for side in sides[1:]:
             word = self.rng.choice(("UNION ALL", "UNION ALL", "UNION", "INTERSECT", "EXCEPT", "EXCEPT ALL"))
@@ -156,7 +156,11 @@ class Statements:
                 for b, other in source.columns.items()
                 if kind == other and kind != "bool"
             ]
-            if not links or word == "CROSS JOIN":
+            if self.chance(0.04):
+                kind = self.rng.choice(("int", "float", "text"))
+                source = Source(source.alias, {"c0": kind})
+                text += f" CROSS JOIN LATERAL {self.scalar(kind, sources, 'c0')} AS {source.alias}"
+            elif not links or word == "CROSS JOIN":
                 text += f" CROSS JOIN {right}"
             else:
                 on = [self.rng.choice(links)]
@@ -173,7 +177,7 @@ class Statements:
         alias = self.alias()
         if depth > 0 and self.chance(0.2):
             if self.chance(0.3):
-                sql, outputs = self.set_operation()
+                sql, outputs = self.set_operation(depth - 1)
             else:
                 sql, outputs = self.select(depth - 1, [])
                 sql += self.top(outputs)
@@ -185,7 +189,7 @@ class Statements:
     # conditions
 
     def where(self, sources: list[Source], outer: list[Source], depth: int) -> str:
-        parts = [self.predicate(sources, depth) for _ in range(self.rng.choices((0, 1, 2), (30, 45, 25))[0])]
+        parts = [self.predicate(sources, depth) for _ in range(self.rng.choices((0, 1, 2), (40, 45, 15))[0])]
         if outer and self.chance(0.8):
             link = self.link(sources, outer)
             parts = [link, *parts] if link else parts
@@ -230,10 +234,12 @@ class Statements:
         kind = self.rng.choice(("int", "float", "time"))
         return f"{self.value(kind, sources, 0)} {self.rng.choice(COMPARISONS)} {self.scalar(kind, sources)}"
 
-    def scalar(self, kind: str, outer: list[Source]) -> str:
+    def scalar(self, kind: str, outer: list[Source], name: str = "") -> str:
+        """A sub-select of one row with one value, called ``name``."""
         from_, sources = self.from_clause(0)
         where = self.where(sources, outer, 0)
-        return f"(SELECT {self.aggregate(kind, sources)} FROM {from_}{where})"
+        named = f" AS {name}" if name else ""
+        return f"(SELECT {self.aggregate(kind, sources)}{named} FROM {from_}{where})"
 
     def condition(self, sources: list[Source], depth: int) -> str:
         if self.chance(0.2):
@@ -264,7 +270,7 @@ class Statements:
             (
                 1,
                 lambda: (
-                    f"{self.value('bool', sources, 0)} IS {self.rng.choice(('', 'NOT '))}{self.rng.choice(('TRUE', 'FALSE'))}"
+                    f"{self.value('bool', sources, 0)} IS {self.rng.choice(('TRUE', 'NOT TRUE', 'FALSE', 'NOT FALSE'))}"
                 ),
             ),
         )

@@ -77,6 +77,7 @@ COMMANDS = {
     "site init",
     "site serve",
     "site log",
+    "site queries",
     "site restore",
     "site status",
     "snapshot create",
@@ -355,7 +356,7 @@ class TestQuery:
         done = run(
             "query", "--sites", sites, "--site", "summit", "--partial", "--json", "SELECT id FROM detector"
         )
-        assert done.code == 0
+        assert done.code == 7
         assert len(done.json["rows"]) == 3
         assert done.json["missing"][0]["site"] == "base"
         assert done.err.startswith("missing: ")

@@ -116,6 +116,8 @@ def test_asks_for_several_columns_of_keys_in_one_condition() -> None:
     assert '("r"."exposure", "r"."instrument") IN (SELECT "p"."exposure" AS "exposure", ' in sqlite(sql).sql
     lowered = postgres(sql)
     assert 'UNNEST(CAST(%(places.instrument)s AS TEXT[])) AS "instrument") AS "p"' in lowered.sql
+    assert '"r"."exposure" = ANY(CAST(%(places.exposure different)s AS BIGINT[])) AND EXISTS(' in lowered.sql
+    assert "ANY(" not in postgres(sql.replace("AND EXISTS", "AND NOT EXISTS")).sql
     # where NULL is not false, the condition stays as it is
     assert "EXISTS" in sqlite(sql.replace("AND EXISTS", "AND NOT EXISTS")).sql
     assert "EXISTS" in sqlite(sql.replace("r.instrument = p.instrument", "p.exposure < r.detector")).sql

@@ -153,7 +153,8 @@ def _copied(
             if datastore.exists(target):
                 found[path] = _same_content(datastore, target, _look_at(root, path))
                 continue
-            stored = datastore.put_file(root.resolve(path), target)
+            with root.source(path).open() as chunks:
+                stored = datastore.put_stream(chunks, target)
             new.append(target)
             found[path] = _File(target, stored.size_bytes, stored.checksum)
         yield found

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from federation.datastore import Datastore, TransferItem, TransferJournal, UrlSource, artifact_path, transfer
+from federation.datastore import Datastore, TransferItem, TransferJournal, artifact_path, transfer
 from federation.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class ExportFiles:
         if "://" in row.uri:
             suffix = PurePosixPath(row.uri).suffix
             target = artifact_path(dataset_type, row.run, data_id, row.dataset_id, suffix)
-        source = UrlSource(self._datastore.resolve(row.uri))
+        source = self._datastore.source_of(row.uri)
         self._items.setdefault(
             row.uri, TransferItem(row.uri, (source,), target, row.size_bytes, row.checksum)
         )

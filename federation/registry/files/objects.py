@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from federation.datastore import Datastore, UrlSource, artifact_path
+from federation.datastore import Datastore, artifact_path
 from federation.errors import ConflictError, CorruptionError, NotFoundError, UnavailableError, UserError
 from federation.formatters import formats
 from federation.model.collection import Collection, CollectionType
@@ -295,7 +295,7 @@ def _local_file(
         store = Datastore(directory)
         name = f"file{suffix_of(file.uri)}"
         if file.site == registry.site:
-            source: AbstractContextManager[Iterable[bytes]] = UrlSource(datastore.resolve(file.uri)).open()
+            source: AbstractContextManager[Iterable[bytes]] = datastore.source_of(file.uri).open()
         else:
             assert fetch is not None
             source = fetch(file)

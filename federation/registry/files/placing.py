@@ -71,13 +71,20 @@ def content_of(path: str) -> Stored:
     return Stored(size, f"sha256:{digest.hexdigest()}")
 
 
+def _content_at(datastore: Datastore, target: str) -> Stored:
+    if datastore.local_root is not None:
+        return content_of(datastore.resolve(target))
+    with datastore.source(target).open() as chunks:
+        return Stored(*of_chunks(chunks))
+
+
 def place(datastore: Datastore, path: str, target: str, mode: Mode, on_placed: Callable[[], None]) -> Stored:
     """Bring a file to ``target`` in the datastore; what it holds. ``on_placed`` is called when the file is new there.
 
     `ConflictError` when another content is there already.
     """
     if datastore.exists(target):
-        stored = content_of(datastore.resolve(target))
+        stored = _content_at(datastore, target)
         if stored != content_of(path):
             raise ConflictError(
                 f"{datastore.resolve(target)} has other content than {path}",
@@ -87,7 +94,7 @@ def place(datastore: Datastore, path: str, target: str, mode: Mode, on_placed: C
     if mode == "link":
         _link(datastore, path, target)
         on_placed()
-        return content_of(datastore.resolve(target))
+        return _content_at(datastore, target)
     stored = datastore.put_file(url_of(path), target)
     on_placed()
     return stored

@@ -45,7 +45,7 @@ class KeyTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., arrow: _Optional[bytes] = ...) -> None: ...
 
 class ExecuteRequest(_message.Message):
-    __slots__ = ("sql", "schema", "keys", "user", "query_id", "row_count_max", "compression")
+    __slots__ = ("sql", "schema", "keys", "user", "query_id", "row_count_max", "compression", "at")
     SQL_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class ExecuteRequest(_message.Message):
     QUERY_ID_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_MAX_FIELD_NUMBER: _ClassVar[int]
     COMPRESSION_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
     sql: str
     schema: bytes
     keys: _containers.RepeatedCompositeFieldContainer[KeyTable]
@@ -60,7 +61,8 @@ class ExecuteRequest(_message.Message):
     query_id: str
     row_count_max: int
     compression: str
-    def __init__(self, sql: _Optional[str] = ..., schema: _Optional[bytes] = ..., keys: _Optional[_Iterable[_Union[KeyTable, _Mapping]]] = ..., user: _Optional[str] = ..., query_id: _Optional[str] = ..., row_count_max: _Optional[int] = ..., compression: _Optional[str] = ...) -> None: ...
+    at: _containers.RepeatedCompositeFieldContainer[SchemaPosition]
+    def __init__(self, sql: _Optional[str] = ..., schema: _Optional[bytes] = ..., keys: _Optional[_Iterable[_Union[KeyTable, _Mapping]]] = ..., user: _Optional[str] = ..., query_id: _Optional[str] = ..., row_count_max: _Optional[int] = ..., compression: _Optional[str] = ..., at: _Optional[_Iterable[_Union[SchemaPosition, _Mapping]]] = ...) -> None: ...
 
 class SchemaPosition(_message.Message):
     __slots__ = ("site", "schema", "epoch", "lsn")
@@ -75,11 +77,13 @@ class SchemaPosition(_message.Message):
     def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., epoch: _Optional[str] = ..., lsn: _Optional[int] = ...) -> None: ...
 
 class ExecuteResponse(_message.Message):
-    __slots__ = ("arrow", "row_count", "positions")
+    __slots__ = ("arrow", "row_count", "positions", "crc")
     ARROW_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    CRC_FIELD_NUMBER: _ClassVar[int]
     arrow: bytes
     row_count: int
     positions: _containers.RepeatedCompositeFieldContainer[SchemaPosition]
-    def __init__(self, arrow: _Optional[bytes] = ..., row_count: _Optional[int] = ..., positions: _Optional[_Iterable[_Union[SchemaPosition, _Mapping]]] = ...) -> None: ...
+    crc: int
+    def __init__(self, arrow: _Optional[bytes] = ..., row_count: _Optional[int] = ..., positions: _Optional[_Iterable[_Union[SchemaPosition, _Mapping]]] = ..., crc: _Optional[int] = ...) -> None: ...

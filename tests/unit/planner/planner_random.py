@@ -152,7 +152,123 @@ def grouped(draw: st.DrawFn) -> str:
     return sql + draw(st.sampled_from(["", "", " HAVING count(*) > 2"]))
 
 
+#: columns that a side of a union may give, by the kinds of the union's columns
+_SIDES = ("raw", "calexp", "bias", "ncsa.visit", "summit.exposure", "detector")
+
+
+@st.composite
+def _side(draw: st.DrawFn, kinds: str, depth: int) -> str:
+    """``SELECT a AS x0, b AS x1, ...`` over a source that has columns of all ``kinds``, or a constant there."""
+    source = draw(
+        st.sampled_from([s for s in _SIDES if SOURCES[s]["i"] and (SOURCES[s]["u"] or "u" not in kinds)])
+    )
+    outputs = []
+    for number, kind in enumerate(kinds):
+        known = [f"s.{name}" for name in SOURCES[source][kind]]
+        constant = draw(VALUES[kind]) if kind in "it" else None
+        outputs.append(f"{draw(st.sampled_from([*known, *([constant] if constant else [])]))} AS x{number}")
+    sql = f"SELECT {draw(st.sampled_from(['', '', '', 'DISTINCT ']))}{', '.join(outputs)} FROM {source} s"
+    if draw(st.booleans()):
+        sql += f" WHERE {draw(conditions([('s', source)], 1))}"
+    return sql
+
+
+@st.composite
+def unions(draw: st.DrawFn) -> tuple[str, str]:
+    """The kinds of a union's columns ``x0``, ``x1``, ..., and the union."""
+    kinds = draw(st.sampled_from(["i", "it", "iu", "tiu", "ii"]))
+    sides = draw(st.lists(_side(kinds, 0), min_size=1, max_size=3))
+    sql = sides[0]
+    for side in sides[1:]:
+        sql += f" {draw(st.sampled_from(['UNION ALL', 'UNION ALL', 'UNION ALL', 'UNION', 'EXCEPT']))} {side}"
+    return kinds, sql
+
+
+@st.composite
+def over_unions(draw: st.DrawFn) -> str:
+    """A sub-select with a condition around it, ordered, grouped, joined or as it is."""
+    kinds, union = draw(unions())
+    names = [f"q.x{number}" for number in range(len(kinds))]
+    where = [
+        draw(comparisons(names[number], VALUES[kinds[number]]))
+        for number in draw(st.lists(st.integers(0, len(kinds) - 1), max_size=2))
+    ]
+    rest = f" WHERE {' AND '.join(where)}" if where else ""
+    form = draw(st.integers(0, 5))
+    if form == 0:
+        numbers = [
+            f"{f}({n})" for n, k in zip(names, kinds, strict=True) if k == "i" for f in ("sum", "avg", "max")
+        ]
+        found = draw(st.lists(st.sampled_from(["count(*)", *numbers]), min_size=1, max_size=3))
+        outputs = ", ".join(f"{a} AS a{n}" for n, a in enumerate(found))
+        if draw(st.booleans()):
+            return f"SELECT {outputs} FROM ({union}) q{rest}"
+        return f"SELECT q.x0, {outputs} FROM ({union}) q{rest} GROUP BY q.x0"
+    if form == 1:
+        side = draw(st.sampled_from(["JOIN", "LEFT JOIN"]))
+        column = next(f"q.x{number}" for number, kind in enumerate(kinds) if kind == "i")
+        outer = f"SELECT v.id, {', '.join(names)} FROM ncsa.visit v {side} ({union}) q ON q.x0 IS NOT NULL AND v.id = {column}"
+        return outer + rest
+    if form == 2:
+        keys = ", ".join(f"{name} {draw(st.sampled_from(['', 'DESC', 'ASC NULLS FIRST']))}" for name in names)
+        limit = draw(st.integers(0, 6))
+        return f"SELECT {', '.join(names)} FROM ({union}) q{rest} ORDER BY {keys} LIMIT {limit} OFFSET {draw(st.integers(0, 2))}"
+    if form == 3:
+        return f"SELECT DISTINCT {names[-1]} FROM ({union}) q{rest}"
+    if form == 4:
+        window = f"row_number() OVER (PARTITION BY {names[0]} ORDER BY {', '.join(names)})"
+        inner = f"SELECT q.*, {window} AS n FROM ({union}) q"
+        return f"SELECT q.x0, q.n FROM ({inner}) q{rest}"
+    return f"SELECT {draw(st.sampled_from(names))} FROM ({union}) q{rest}"
+
+
+@st.composite
+def first_rows(draw: st.DrawFn) -> str:
+    """The first rows of LEFT JOINs, in an order that leaves no choice."""
+    source = draw(st.sampled_from(["raw", "calexp", "bias", "dataset"]))
+    columns = columns_of([("t0", source)], "iftu")
+    key = draw(st.sampled_from(columns))
+    where = f" WHERE {draw(conditions([('t0', source)], 1))}" if draw(st.booleans()) else ""
+    join = draw(st.sampled_from(["", " LEFT JOIN ncsa.visit t1 ON t1.id = length(t0.run)"]))
+    more = ", t1.id" if join else ""
+    return (
+        f"SELECT t0.dataset_id, upper(t0.run) AS u{more} FROM {source} t0{join}{where} "
+        f"ORDER BY {key} {draw(st.sampled_from(['', 'DESC', 'NULLS FIRST']))}, t0.dataset_id{more} "
+        f"LIMIT {draw(st.integers(0, 6))}"
+    )
+
+
+@st.composite
+def sub_queries(draw: st.DrawFn) -> str:
+    """EXISTS, IN and aggregates of other tables in WHERE or SELECT."""
+    aliases, rest = draw(joins())
+    inner = draw(st.sampled_from(sorted(SOURCES)))
+    links = [
+        (f"{alias}.{theirs}", f"s.{own}")
+        for alias, source in aliases
+        for kind in "iu"
+        for own in SOURCES[inner][kind]
+        for theirs in SOURCES[source][kind]
+    ]
+    output = columns_of(aliases[:1], "tu")[0]
+    if not links:
+        return f"SELECT {output} AS c {rest}"
+    outside, own = draw(st.sampled_from(links))
+    condition = draw(conditions([("s", inner)], 1))
+    negation = draw(st.sampled_from(["", "NOT "]))
+    form = draw(st.integers(0, 2))
+    if form == 2:
+        count = f"SELECT count(*) FROM {inner} s WHERE {own} = {outside} AND {condition}"
+        return f"SELECT {output} AS c, ({count}) AS n {rest}"
+    if form == 0:
+        test = f"{negation}EXISTS (SELECT * FROM {inner} s WHERE {own} = {outside} AND {condition})"
+    else:
+        test = f"{outside} {negation}IN (SELECT {own} FROM {inner} s WHERE {condition})"
+    return f"SELECT {output} AS c {rest}{' AND ' if ' WHERE ' in rest else ' WHERE '}{test}"
+
+
 @st.composite
 def any_statements(draw: st.DrawFn) -> str:
     """A statement of any of the forms here."""
-    return draw(st.one_of(statements(), grouped()))
+    forms = (statements(), grouped(), grouped(), over_unions(), over_unions(), first_rows(), sub_queries())
+    return draw(st.one_of(*forms))

@@ -87,7 +87,7 @@ def test_the_same_written_otherwise(changed: dict[str, str]) -> None:
         {"where": "run IN ('a', 'b') OR detector = 1"},
         {"where": "run IN ('a', 'b', 'c') AND detector % 2 = 1"},
         {"outer": "WHERE place = 2"},
-        {"outer": "WHERE place = 1 AND detector = 3"},
+        {"outer": "WHERE place = 1 AND run = 'a'"},
         {"outer": "WHERE place = 1 ORDER BY detector"},
         {"outer": "WHERE place = 1 LIMIT 4 OFFSET 2"},
         {"columns": "detector, place"},

@@ -69,7 +69,7 @@ def test_extended_has_the_newest_position_of_each_schema() -> None:
     assert extended.counts.dataset_count == 6
 
 
-@pytest.mark.parametrize(("version", "remedy"), [(2, "newer federation"), (0, "again")])
+@pytest.mark.parametrize(("version", "remedy"), [(3, "newer federation"), (0, "again")])
 def test_of_another_format_is_refused_with_the_remedy(version: int, remedy: str) -> None:
     with pytest.raises(UserError, match=f"format {version}") as caught:
         SnapshotManifest.from_json(json.dumps({"format_version": version}).encode())
