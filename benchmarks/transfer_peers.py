@@ -63,7 +63,7 @@ def butler_main(repository: str, listing: str, checksums: str) -> None:
     kind = DatasetType("raw", ("instrument", "detector"), "StructuredDataDict", universe=butler.dimensions)
     butler.registry.registerDatasetType(kind)
     butler.collections.register("run")
-    formatter = "lsst.daf.butler.formatters.yaml.YamlFormatter"
+    formatter = "transfer_formatter.BytesFormatter"
     began = time.perf_counter()
     ids = [
         butler.registry.expandDataId({"instrument": "Cam", "detector": i}, dimensions=kind.dimensions)

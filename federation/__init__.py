@@ -63,8 +63,9 @@ if TYPE_CHECKING:
         record_activities,
         upstream,
     )
-    from federation.repair_verbs import repair_replica
     from federation.query_log_verbs import site_queries
+    from federation.repair_verbs import repair_replica
+    from federation.retirement_verbs import list_retired, purge_retired, restore_retired, retire_datasets
     from federation.schema_verbs import (
         add_group_member,
         append_table,
@@ -150,6 +151,7 @@ __all__ = [
     "list_collections",
     "list_conflicts",
     "list_proposals",
+    "list_retired",
     "list_schemas",
     "list_tables",
     "list_tokens",
@@ -160,6 +162,7 @@ __all__ = [
     "positions",
     "promote_table",
     "propose_table",
+    "purge_retired",
     "put",
     "put_metrics",
     "read_butler",
@@ -170,7 +173,9 @@ __all__ = [
     "repair_replica",
     "replicate",
     "resolve_conflict",
+    "restore_retired",
     "restore_site",
+    "retire_datasets",
     "retire_table",
     "review_table",
     "revoke",
@@ -233,6 +238,7 @@ _MODULES = {
     "list_collections": "federation.collection_verbs",
     "list_conflicts": "federation.conflict_verbs",
     "list_proposals": "federation.schema_verbs",
+    "list_retired": "federation.retirement_verbs",
     "list_schemas": "federation.schema_verbs",
     "list_tables": "federation.schema_verbs",
     "list_tokens": "federation.security_verbs",
@@ -242,6 +248,7 @@ _MODULES = {
     "positions": "federation.consistency_verbs",
     "promote_table": "federation.schema_verbs",
     "propose_table": "federation.schema_verbs",
+    "purge_retired": "federation.retirement_verbs",
     "put": "federation.object_verbs",
     "put_metrics": "federation.provenance_verbs",
     "read_butler": "federation.butler_verbs",
@@ -251,7 +258,9 @@ _MODULES = {
     "remove_group_member": "federation.schema_verbs",
     "repair_replica": "federation.repair_verbs",
     "resolve_conflict": "federation.conflict_verbs",
+    "restore_retired": "federation.retirement_verbs",
     "restore_site": "federation.history_verbs",
+    "retire_datasets": "federation.retirement_verbs",
     "retire_table": "federation.schema_verbs",
     "review_table": "federation.schema_verbs",
     "revoke": "federation.schema_verbs",

@@ -26,6 +26,8 @@ KILLPOINTS: Final = frozenset(
         "transaction.before_append",
         "transaction.before_commit",
         "transaction.after_commit",
+        "retire.written",
+        "retire.before_forget",
         "stamp.before_commit",
         "stamp.after_commit",
         "publisher.before_send",

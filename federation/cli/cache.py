@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from federation.cli.identities import parse_dataset_id
 from federation.cli.options import JsonFlag, SitesDirectory
 from federation.cli.output import byte_text, count_text, print_json, print_text
-from federation.errors import UsageError
 
 if TYPE_CHECKING:
     from federation.cache.cache_site import TakenIn
@@ -140,7 +139,9 @@ def path(
     """Print where files are; those that are not here are brought by the site's server first."""
     from federation.cache_verbs import cache_paths
 
-    found = cache_paths(_parsed(ids), site=name, sites=sites, holder=holder, lease_s=lease_s)
+    found = cache_paths(
+        [parse_dataset_id(one) for one in ids], site=name, sites=sites, holder=holder, lease_s=lease_s
+    )
     if json:
         print_json({"paths": {str(key): str(value) for key, value in found.items()}})
         return
@@ -162,7 +163,13 @@ def pin(
     """Keep files whatever their age and however full the cache is."""
     from federation.cache_verbs import pin_cached
 
-    _tell("pinned", pin_cached(_parsed(ids), site=name, sites=sites, holder=holder, for_s=for_s), json)
+    _tell(
+        "pinned",
+        pin_cached(
+            [parse_dataset_id(one) for one in ids], site=name, sites=sites, holder=holder, for_s=for_s
+        ),
+        json,
+    )
 
 
 @app.command(epilog="Example: federation cache unpin base 5c38d6a1-0b59-5a0c-8f5b-3a4c2f0f6c11")
@@ -176,7 +183,11 @@ def unpin(
     """Let files go again that were pinned."""
     from federation.cache_verbs import unpin_cached
 
-    _tell("unpinned", unpin_cached(_parsed(ids), site=name, sites=sites, holder=holder), json)
+    _tell(
+        "unpinned",
+        unpin_cached([parse_dataset_id(one) for one in ids], site=name, sites=sites, holder=holder),
+        json,
+    )
 
 
 @app.command(epilog="Example: federation cache expire base")
@@ -196,13 +207,3 @@ def _tell(what: str, count: int, json: bool) -> None:
         print_json({what: count})
     else:
         print_text(f"{what} {count_text(count, 'file')}")
-
-
-def _parsed(ids: list[str]) -> list[uuid.UUID]:
-    found = []
-    for text in ids:
-        try:
-            found.append(uuid.UUID(text))
-        except ValueError:
-            raise UsageError(f"{text!r} is not an id of a dataset", hint="ids are UUIDs") from None
-    return found

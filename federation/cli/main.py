@@ -17,6 +17,7 @@ from federation.cli import (
     cache,
     cert,
     collections,
+    dataset,
     datastore,
     demo,
     get,
@@ -66,6 +67,7 @@ app.command("ingest", epilog=ingest.EXAMPLE)(ingest.ingest)
 app.command("get", epilog=get.EXAMPLE)(get.get)
 app.add_typer(cache.app, name="cache")
 app.add_typer(collections.app, name="collection")
+app.add_typer(dataset.app, name="dataset")
 app.add_typer(datastore.app, name="datastore")
 app.add_typer(registry.app, name="registry")
 app.add_typer(replica.app, name="replica")

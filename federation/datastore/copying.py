@@ -157,7 +157,7 @@ class Attempt:
 
     def _bring(self) -> Published | tuple[Landed, int]:
         landing, item = self._copier.landing, self._item
-        local: str | None = getattr(self._source, "local_path", None)
+        local = self._local_path()
         if landing is not None and local is not None:
             return self._local(landing, local), self._untold_bytes
         if self._copier.settings.mode is CopyMode.LINK:
@@ -176,6 +176,14 @@ class Attempt:
             owner=self._copier.owner,
         )
         return Published(item.key, stored, stored.version, was_there=False, untold_bytes=self._untold_bytes)
+
+    def _local_path(self) -> str | None:
+        try:
+            path: str | None = getattr(self._source, "local_path", None)
+        except FederationError as error:  # a link that leads where it must not
+            self.source_error = error
+            raise
+        return path
 
     def _local(self, landing: Landing, path: str) -> Landed:
         item, mode = self._item, self._copier.settings.mode

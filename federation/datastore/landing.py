@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Landed", "Landing"]
 
-#: from here on one syncfs costs less than an fsync for each file
-_SYNC_TOGETHER: Final = 4
+#: from so many files on, and up to this mean size, one syncfs costs less than an fsync for each; beyond it the syncfs
+#: waits for what others write to the same disk
+_SYNC_TOGETHER: Final = 8
+_SYNC_TOGETHER_BYTES: Final = 1 << 20
 #: linux/fs.h: share the blocks of another file (btrfs, XFS, bcachefs)
 _FICLONE: Final = 0x40049409
 _WRITABLE: Final = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
@@ -68,18 +70,19 @@ class Landing:
 
     def __init__(self, root: Path, owner: str, *, together: bool) -> None:
         self._root, self._owner, self._together = root, owner, together
-        self._directories: dict[str, str] = {}
+        self._directories: dict[str, str] = {}  # those that are made
+        self._looked_at: dict[str, str] = {}
         self._lock = threading.Lock()
         self._buffers = threading.local()
 
     def info(self, path: str) -> FileInfo | None:
         """What is at a path now; nothing is made for the answer."""
         directory, _, name = path.rpartition("/")
-        known = self._directories.get(directory)
+        known = self._directories.get(directory) or self._looked_at.get(directory)
         if known is None:
             place = self._root / path
             check_contained(self._root, place, follow=False)
-            known = str(place.parent)
+            known = self._looked_at[directory] = str(place.parent)
         try:
             status = os.stat(f"{known}/{name}")  # noqa: PTH116 - a text costs less than a Path
         except (FileNotFoundError, NotADirectoryError):
@@ -116,7 +119,8 @@ class Landing:
         with source:
             writing = self._open(temporary)
             try:
-                while count := source.into(buffer):
+                # up to its size only: whether it grew meanwhile is seen at the end
+                while digester.size_bytes < source.size_bytes and (count := source.into(buffer)):
                     chunk = buffer[:count]
                     digester.update(chunk)
                     _write_all(writing, chunk, target)
@@ -194,9 +198,12 @@ class Landing:
     def publish(self, landed: Sequence[Landed]) -> list[FileInfo | FederationError]:
         """Make files durable and give them their names; for each what it is then, or why it isn't."""
         found: list[FileInfo | FederationError] = []
-        written = any(one.temporary is not None for one in landed)
+        linked = all(one.temporary is None for one in landed)
+        together = len(landed) >= _SYNC_TOGETHER and (
+            linked or sum(one.size_bytes for one in landed) <= len(landed) * _SYNC_TOGETHER_BYTES
+        )
         # links have been durable long before: what must become so is in the directories alone
-        synced = len(landed) >= _SYNC_TOGETHER and (not written or self._sync_all())
+        synced = together and (linked or self._sync_all())
         for one in landed:
             try:
                 if one.temporary is not None:

@@ -71,6 +71,11 @@ class UrlSource:
         return without_credentials(self.url)
 
     @property
+    def is_local(self) -> bool:
+        """Whether `local_path` is a path."""
+        return self.local_path is not None
+
+    @property
     def local_path(self) -> str | None:
         """Where the file is on this computer, else None."""
         if "\0" in self.url:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import attrs
 from federation.datastore.checksum import Digester
 from federation.datastore.durable import temporary_name
 from federation.datastore.io_errors import as_federation_error, store_errors
-from federation.datastore.location import check_relative, without_credentials
+from federation.datastore.location import check_contained, check_relative, without_credentials
 from federation.datastore.opening import open_backend
 from federation.datastore.source import UrlSource, named_chunks
 from federation.errors import FederationError, NotFoundError, UserError
@@ -48,6 +49,8 @@ class Datastore:
         self.backend: Backend = open_backend(url, options)
         self.local_root: Path | None = self.backend.local_root
         self.url: str = self.backend.url
+        self._inside: set[str] = set()  # directories that were found to be below the root
+        self._local_prefix = None if self.local_root is None else f"{self.local_root}/"
 
     def __repr__(self) -> str:
         return f"Datastore({self.url!r})"
@@ -95,6 +98,17 @@ class Datastore:
             return self.backend.open(relative)
         except store_errors() as error:
             raise as_federation_error(error, "read", self._shown(relative)) from error
+
+    def local_path(self, relative_path: str) -> str | None:
+        """Where a file is on this computer; None for a remote store. `UserError` when a link leads out of the root."""
+        if self._local_prefix is None or self.local_root is None:
+            return None
+        path = self._local_prefix + relative_path
+        directory = relative_path.rpartition("/")[0]
+        if directory not in self._inside or os.path.islink(path):  # noqa: PTH114 - texts, for thousands of files
+            check_contained(self.local_root, self.local_root / relative_path, follow=True)
+            self._inside.add(directory)
+        return path
 
     def source(self, path: str) -> StoreSource:
         """The file at a relative path, or at an absolute URL below the root, to be read from its start."""
@@ -215,8 +229,7 @@ class StoreSource:
 
     def __init__(self, store: Datastore, path: str) -> None:
         self._store, self.path = store, path
-        #: where the file is on this computer, else None
-        self.local_path: str | None = None if store.local_root is None else f"{store.local_root}/{path}"
+        self.is_local = store.local_root is not None
 
     def __repr__(self) -> str:
         return f"StoreSource({self.name!r})"
@@ -224,6 +237,11 @@ class StoreSource:
     @property
     def name(self) -> str:
         return f"{self._store.url}/{self.path}"
+
+    @property
+    def local_path(self) -> str | None:
+        """Where the file is on this computer, else None; `UserError` when a link leads out of the store."""
+        return self._store.local_path(self.path)
 
     def open(self) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes in chunks; errors as `Source.open` says."""

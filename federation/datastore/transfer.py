@@ -189,7 +189,7 @@ def _threads(items: Sequence[TransferItem], target: Datastore, workers: int | No
     if workers is not None:
         return workers, Slots(None, fixed=workers)
     if target.local_root is not None and all(
-        getattr(source, "local_path", None) is not None for item in items for source in item.sources
+        getattr(source, "is_local", False) for item in items for source in item.sources
     ):
         # each copies as fast as a processor can; a few more where disks answer slowly
         processors = os.cpu_count() or 1

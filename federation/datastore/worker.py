@@ -98,14 +98,14 @@ class WorkerPool:
 
     def _run(self) -> None:
         batch: list[tuple[Item, Landed, int]] = []
+        waiting_bytes = 0
         try:
             try:
                 while self._take_one(batch):
-                    if (
-                        len(batch) >= self._batch_files
-                        or sum(one.size_bytes for _, one, _ in batch) >= _BATCH_BYTES
-                    ):
+                    waiting_bytes = waiting_bytes + batch[-1][1].size_bytes if batch else 0
+                    if len(batch) >= self._batch_files or waiting_bytes >= _BATCH_BYTES:
                         self._publish(batch)
+                        waiting_bytes = 0
                 self._publish(batch)
             finally:
                 # a stopped or crashed thread leaves no temporaries

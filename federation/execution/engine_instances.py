@@ -30,7 +30,7 @@ _SETTINGS = (
 #: statements read what was loaded and nothing else: no file, network or extension, no variable of this process, and
 #: no setting; what is spilled goes on, as its directory is known before
 _LOCKED = (
-    "SET python_enable_replacements = false",
+    "SET GLOBAL python_enable_replacements = false",
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
     "SET allow_community_extensions = false",

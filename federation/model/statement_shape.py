@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 __all__ = ["statement_shape"]
 
@@ -17,6 +18,7 @@ _PART = re.compile(
 )
 
 
+@lru_cache(maxsize=256)
 def statement_shape(sql: str, length_max: int = 4000) -> str:
     """The text on one line with ``?`` for every text in quotes, without comments, of at most so many characters.
 

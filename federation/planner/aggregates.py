@@ -19,6 +19,7 @@ from federation.planner.expand import identifier
 from federation.planner.groups import groups_pay, largest_first
 from federation.planner.moved import drop_conditions, settled_conditions
 from federation.planner.placement import answering_site, is_in_process, open_queries
+from federation.planner.pushdown import conditions_of
 from federation.planner.scopes import bound_columns, own_nodes, sources_of
 from federation.planner.sqltypes import logical_type
 from federation.planner.typed_nodes import as_source, column_like, named, set_where, typed
@@ -26,6 +27,7 @@ from federation.planner.unions import arms_of, union_of
 
 if TYPE_CHECKING:
     from federation.planner.draft import Draft
+    from federation.planner.pushdown import Conditions
 
 __all__ = ["aggregate_early"]
 
@@ -41,8 +43,10 @@ def aggregate_early(draft: Draft) -> None:
         return
     for query in open_queries(draft):
         if isinstance(query, exp.Select) and _is_aggregated(query):
+            conditions = conditions_of(query)
             for alias in largest_first(draft, query):
-                _group_source(draft, query, alias)
+                if _group_source(draft, query, alias, conditions):
+                    conditions = conditions_of(query)
 
 
 def _is_aggregated(select: exp.Select) -> bool:
@@ -72,29 +76,31 @@ class _Source:
     parts: Parts
 
 
-def _group_source(draft: Draft, select: exp.Select, alias: str) -> None:
-    source = _take_apart(draft, select, alias)
+def _group_source(draft: Draft, select: exp.Select, alias: str, conditions: Conditions) -> bool:
+    """Group one source where it pays; whether the SELECT is another one then."""
+    source = _take_apart(draft, select, alias, conditions)
     if source is None:
-        return
+        return False
     relation = draft.relations.get(source.node.name) if isinstance(source.node, exp.Table) else None
     # called by the table's own name, so that equal ones under different aliases can be shared
     early = _early_select(source, source.node, alias if relation is None else relation.table)
+    rows, groups = groups_pay(draft, select, alias, list(source.keys), early, conditions)
+    if rows is None:
+        return False
     branches = _branches(source)
     sites = {answering_site(draft, branch)[0] for branch in branches or [early]} - {None}
     if all(site is None or is_in_process(draft, site) for site in sites):
-        return
-    rows, groups = groups_pay(draft, select, alias, list(source.keys), early)
-    if rows is None:
-        return
+        return False
     source.parts.finish()
     drop_conditions(select, source.settled)
     source.node.replace(as_source(union_of(branches) if branches else early, alias))
     what = "a sub-select" if relation is None else relation.table
     by = ", ".join(source.keys) or "nothing"
     draft.decide(f"{what} ({alias}) is grouped by {by} before the rest: about {groups} of {rows} rows")
+    return True
 
 
-def _take_apart(draft: Draft, select: exp.Select, alias: str) -> _Source | None:
+def _take_apart(draft: Draft, select: exp.Select, alias: str, conditions: Conditions) -> _Source | None:
     node = sources_of(select)[alias]
     join = node.parent if isinstance(node.parent, exp.Join) else None
     is_extended = join is not None and join.side == "LEFT"
@@ -107,7 +113,7 @@ def _take_apart(draft: Draft, select: exp.Select, alias: str) -> _Source | None:
     parts = Parts.of(select, alias, is_extended=is_extended)
     if parts is None:
         return None
-    inside, settled = settled_conditions(select, alias)
+    inside, settled = settled_conditions(select, alias, conditions)
     gone = {id(used) for condition in settled for used in condition.find_all(exp.Column)}
     keys: dict[str, exp.Expr] = {}
     for used in bound_columns(select, alias):

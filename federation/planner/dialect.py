@@ -446,6 +446,8 @@ def describe(node: exp.Expr, sql: str = "") -> str:
 
 
 def _hint(node: exp.Expr) -> str:
+    if isinstance(node, (exp.Command, exp.Describe)) and describe(node) in ("EXPLAIN", "DESCRIBE"):
+        return "ask for the plan with --explain or --analyze, or with session.explain(sql)"
     for cls, hint in _HINTS.items():
         if isinstance(node, cls):
             return hint

@@ -249,21 +249,39 @@ def _filtered(profile: Profile, conditions: Sequence[exp.Expr]) -> Profile:
         return profile
     before = rows = profile.rows
     columns = dict(profile.columns)
+    own: dict[str, float] = {}
     for condition in conditions:
-        rows *= selectivity(condition, lambda column: profile.column(column.name))
-        inner = condition.unnest()
-        if isinstance(inner, (exp.EQ, exp.In)) and isinstance(inner.this.unnest(), exp.Column):
-            name = inner.this.unnest().name
-            count = float(len(inner.expressions)) if isinstance(inner, exp.In) else 1.0
-            stats = columns.get(name, UNKNOWN)
-            if count and (isinstance(inner, exp.In) or literal_value(inner.expression) is not None):
-                known = stats.distinct_count
-                left = count if known is None else min(known, count)
-                columns[name] = attrs.evolve(stats, distinct_count=left, null_fraction=0.0, common=())
+        share = selectivity(condition, lambda column: profile.column(column.name))
+        rows *= share
+        names = {column.name for column in condition.find_all(exp.Column)}
+        if len(names) == 1:
+            # values that the condition leaves out are gone, of the others all rows stay
+            (name,) = names
+            own[name] = own.get(name, 1.0) * share
+            columns[name] = _chosen(columns.get(name, UNKNOWN), condition.unnest(), share)
     if before > 0:
         rows = max(rows, min(1.0, before)) if rows > 0 else rows
-        columns = {name: thinned(stats, before, rows) for name, stats in columns.items()}
+        columns = {name: thinned(stats, before * own.get(name, 1.0), rows) for name, stats in columns.items()}
     return Profile(rows, columns, profile.keys)
+
+
+def _chosen(stats: ColumnStats, condition: exp.Expr, share: float) -> ColumnStats:
+    """A column's values after a condition on it alone, which keeps a share of the rows."""
+    count = stats.distinct_count
+    if isinstance(condition, (exp.Is, exp.Not)):
+        return stats
+    if isinstance(condition, exp.EQ):
+        is_known = (
+            literal_value(condition.expression) is not None or literal_value(condition.this) is not None
+        )
+        listed = 1.0 if is_known else None
+    else:
+        listed = float(len(condition.expressions)) if isinstance(condition, exp.In) else None
+    if listed:
+        count = listed if count is None else min(count, listed)
+    elif count is not None:
+        count = max(min(count, count * share), min(count, 1.0))
+    return attrs.evolve(stats, distinct_count=count, null_fraction=0.0, common=())
 
 
 def _by_sub_select(

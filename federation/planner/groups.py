@@ -10,7 +10,7 @@ from sqlglot import exp
 from federation.model.logical import LogicalType
 from federation.planner.estimate import query_profile
 from federation.planner.profiles import DEFAULT_WIDTH, distinct_of
-from federation.planner.pushdown import conditions_of, conjuncts
+from federation.planner.pushdown import conjuncts
 from federation.planner.scopes import sources_of
 from federation.planner.sqltypes import logical_type
 from federation.planner.typed_nodes import column_like, named, typed
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from federation.planner.draft import Draft
     from federation.planner.profiles import Profile
+    from federation.planner.pushdown import Conditions
 
 __all__ = ["groups_pay", "largest_first"]
 
@@ -42,7 +43,12 @@ def _table_rows(draft: Draft, source: exp.Expr) -> int | None:
 
 
 def groups_pay(
-    draft: Draft, select: exp.Select, alias: str, keys: Sequence[str], early: exp.Select
+    draft: Draft,
+    select: exp.Select,
+    alias: str,
+    keys: Sequence[str],
+    early: exp.Select,
+    conditions: Conditions,
 ) -> tuple[int, int] | tuple[None, None]:
     """Rows of a source of ``select`` and how many groups of them there are; Nones where grouping does not pay."""
     if _are_unique(draft, sources_of(select)[alias], keys, early):
@@ -52,7 +58,7 @@ def groups_pay(
     if profile.rows is None:
         return None, None
     rows = round(profile.rows)
-    groups = _group_count(draft, select, alias, keys, profile)
+    groups = _group_count(draft, select, alias, keys, profile, conditions)
     if groups > rows * SHARE:
         return None, None
     widths = {name: profile.column(name).width or _width(one) for name, one in _by_name(ungrouped).items()}
@@ -97,14 +103,21 @@ def _ungrouped(early: exp.Select) -> exp.Select:
     return plain
 
 
-def _group_count(draft: Draft, select: exp.Select, alias: str, keys: Sequence[str], profile: Profile) -> int:
+def _group_count(
+    draft: Draft,
+    select: exp.Select,
+    alias: str,
+    keys: Sequence[str],
+    profile: Profile,
+    conditions: Conditions,
+) -> int:
     """Different keys: as statistics have it, and at most one for each row of the tables that the keys refer to."""
     rows = profile.rows or 0.0
     if not keys:
         return 1
     known = distinct_of(profile, list(keys))
     open_, referred = set(keys), 1.0
-    for other, names in _partners(select, alias).items():
+    for other, names in _partners(select, alias, conditions).items():
         source = sources_of(select)[other]
         count = _table_rows(draft, source) if isinstance(source, exp.Table) else None
         if count is not None and count < rows and names & open_:
@@ -116,11 +129,11 @@ def _group_count(draft: Draft, select: exp.Select, alias: str, keys: Sequence[st
     return round(min(rows, referred, rows if known is None else known))
 
 
-def _partners(select: exp.Select, alias: str) -> dict[str, set[str]]:
+def _partners(select: exp.Select, alias: str, known: Conditions) -> dict[str, set[str]]:
     """Columns of a source that must equal ones of another, by that source."""
     found: dict[str, set[str]] = {}
     joins = select.args.get("joins") or ()
-    conditions = [condition for _, condition in conditions_of(select).joins]
+    conditions = [condition for _, condition in known.joins]
     for join in joins:
         if join.side == "LEFT":
             conditions.extend(conjuncts(join.args.get("on")))

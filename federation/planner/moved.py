@@ -13,17 +13,22 @@ from federation.planner.typed_nodes import conjunction, set_where
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from federation.planner.pushdown import Conditions
+
 __all__ = ["drop_conditions", "settled_conditions"]
 
 _Conditions = tuple[exp.Expr, ...]
 
 
-def settled_conditions(select: exp.Select, alias: str) -> tuple[_Conditions, _Conditions]:
+def settled_conditions(
+    select: exp.Select, alias: str, conditions: Conditions | None = None
+) -> tuple[_Conditions, _Conditions]:
     """The conditions that rows of a source must meet, and those of them that are settled when they do.
 
-    The latter are nodes of the SELECT's WHERE and ON, for `drop_conditions`.
+    The latter are nodes of the SELECT's WHERE and ON, for `drop_conditions`. ``conditions`` are the SELECT's, where
+    the caller has them.
     """
-    conditions = conditions_of(select)
+    conditions = conditions or conditions_of(select)
     node = sources_of(select)[alias]
     join = node.parent if isinstance(node.parent, exp.Join) else None
     joins = select.args.get("joins") or []

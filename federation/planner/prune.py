@@ -131,7 +131,9 @@ def _reasons(place: _Place, facts: Mapping[tuple[str, SchemaId], Mapping[str, Fa
             continue
         for (name, table, other_name), ranges in others.items():
             if name in known and ranges.are_apart_from(known[name]):
-                found.setdefault(arm.schema, f"no {name} there is a {other_name} of {table}")
+                found.setdefault(
+                    arm.schema, f"{name} there and {other_name} of {table} have no value in common"
+                )
     return found
 
 

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from federation.registry.transaction import Transaction
 
-__all__ = ["remove_datasets"]
+__all__ = ["TABLES_ABOUT", "remove_datasets"]
 
 #: tables that speak of a dataset; edges to what was made from it stay, as history
-_ABOUT = ("artifact", "metric", "collection_member", "calibration", "activity_dataset", "provenance")
+TABLES_ABOUT = ("artifact", "metric", "collection_member", "calibration", "activity_dataset", "provenance")
 
 
 def remove_datasets(tx: Transaction, dataset_type: str, ids: Sequence[uuid.UUID]) -> None:
@@ -23,7 +23,7 @@ def remove_datasets(tx: Transaction, dataset_type: str, ids: Sequence[uuid.UUID]
     if not ids:
         return
     keys = [(identity,) for identity in dict.fromkeys(ids)]
-    for name in (*_ABOUT, dataset_type, "dataset"):
+    for name in (*TABLES_ABOUT, dataset_type, "dataset"):
         table = tx.table(name)
         found = select_by_keys(tx.connection, tx.physical(name), ("dataset_id",), keys, table.key)
         tx.delete_keys(name, list(found))

@@ -37,6 +37,10 @@ class QueryLog:
         self._lines = RotatingLines(path, what="queries")
         self._clock = clock
 
+    def close(self) -> None:
+        """Give the file back."""
+        self._lines.close()
+
     def recorded(self, call: ExecuteCall, execute: Callable[[ExecuteCall], Answer]) -> Answer:
         """What ``execute`` answers; the record is made when its batches have ended, or it has failed."""
         begun = _Begun(self._clock(), time.perf_counter())

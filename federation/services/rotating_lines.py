@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["RotatingLines", "read_lines"]
@@ -27,6 +29,9 @@ class RotatingLines:
         self.path, self._what, self._bytes_max = path, what, bytes_max
         self._lock = threading.Lock()
         self._has_failed = False
+        self._file: int | None = None
+        self._size = 0
+        self._finalizer: Callable[[], object] = lambda: None
 
     def append(self, values: Mapping[str, Any]) -> None:
         """Add one line."""
@@ -41,13 +46,32 @@ class RotatingLines:
                 self._has_failed = True
 
     def _append(self, line: bytes) -> None:
-        if self.path.exists() and self.path.stat().st_size + len(line) > self._bytes_max:
+        # opened once: that costs more than writing a line does. Somebody may have moved the file away meanwhile
+        if self._file is not None and os.fstat(self._file).st_nlink == 0:
+            self._close()
+        if self._file is None:
+            self._open()
+        if self._size and self._size + len(line) > self._bytes_max:
+            self._close()
             self.path.replace(_older(self.path))
-        is_new = not self.path.exists()
-        with self.path.open("ab") as file:
-            if is_new:
-                self.path.chmod(0o600)
-            file.write(line)
+            self._open()
+        assert self._file is not None
+        self._size += os.write(self._file, line)
+
+    def _open(self) -> None:
+        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file, self._size = file, os.fstat(file).st_size
+        self._finalizer = weakref.finalize(self, os.close, file)
+
+    def _close(self) -> None:
+        self._file = None
+        self._finalizer()
+
+    def close(self) -> None:
+        """Give the file back; the next line opens it again."""
+        with self._lock:
+            if self._file is not None:
+                self._close()
 
 
 def _older(path: Path) -> Path:

@@ -87,6 +87,7 @@ class SiteServer:
             access = self._security.access
             self._executor = SiteExecutor(self.registry, config.query.row_count_max, access, config.query)
             self._queries = QueryLog(config.root / QUERY_FILE)
+            stack.callback(self._queries.close)
             self._walker = ProvenanceWalker(self.registry, access)
             self._statistics = StatisticsKeeper(StatisticsSource(self.registry))
             self._catalog = CatalogSource(self.registry, self._statistics.source)

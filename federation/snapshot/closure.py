@@ -217,8 +217,7 @@ class ClosureState:
             self._members.add(member)
             if not inputs_known:
                 self._ask_inputs(member)
-            for table in self._of_members:
-                self._pending.ask_once(table, "dataset_id", member)
+            self._pending.ask_members(self._of_members, member)
             todo.extend(self._inputs.get(member, ()))
             for type_name, row in self._calibrations.admitted(member):
                 self._take_typed(type_name, row)

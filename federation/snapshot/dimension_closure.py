@@ -149,6 +149,6 @@ class DimensionClosure:
         if key in self._wanted[name]:
             return
         self._wanted[name].add(key)
-        self._pending.ask_keys(name, self._universe.table_key(name), (key,))
+        self._pending.ask_key_once(name, self._universe.table_key(name), key)
         for relation in self._driven_by.get(name, ()):
             self._pending.ask_keys(relation, (*self._universe[name].required, name), (key,))

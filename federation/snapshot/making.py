@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -101,7 +102,7 @@ class Making:
                 "created_tai": created,
                 "positions": [str(position) for position in positions],
                 "missing": missing_keys(closure),
-                "members": [str(member) for member in sorted(closure.members)],
+                "members": [str(member) for member in sorted(closure.members, key=attrgetter("int"))],
                 "refused": [attrs.astuple(one) for one in self.source.refusals],
                 "gone": gone(closure),
             }
@@ -131,7 +132,7 @@ class Making:
             total = planner.size_bytes(wanted) if wanted else 0
             self._check_space(total)
             follow = FileProgress(self.tell, total)
-            for chunk in chunks(sorted(wanted), _FILES_AT_ONCE):
+            for chunk in chunks(sorted(wanted, key=attrgetter("int")), _FILES_AT_ONCE):
                 plan = planner.plan(chunk)
                 report = transfer(
                     plan.items, Datastore(str(staging)), journal=transfers, workers=self.workers, progress=follow,

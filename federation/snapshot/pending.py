@@ -48,6 +48,8 @@ class Pending:
     def __init__(self) -> None:
         self._ids: dict[_Place, set[uuid.UUID]] = defaultdict(set)
         self._ids_asked: dict[_Place, set[uuid.UUID]] = defaultdict(set)
+        self._members: set[uuid.UUID] = set()
+        self._member_tables: tuple[str, ...] = ()
         self._keys: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = defaultdict(set)
         self._keys_asked: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = defaultdict(set)
         self._names: dict[tuple[str, str, tuple[Timespan, ...]], set[str]] = defaultdict(set)
@@ -58,6 +60,15 @@ class Pending:
         new = set(ids) - self._ids_asked[place]
         self._ids[place] |= new
         self._ids_asked[place] |= new
+
+    def ask_members(self, tables: tuple[str, ...], member: uuid.UUID) -> None:
+        """Ask for the rows of a member in tables, each time the same ones; it is not remembered here."""
+        self._member_tables = tables
+        self._members.add(member)
+
+    def ask_key_once(self, table: str, columns: tuple[str, ...], key: tuple[Any, ...]) -> None:
+        """Ask for rows by a value tuple that the caller asks for once only; it is not remembered here."""
+        self._keys[table, columns].add(key)
 
     def ask_once(
         self,
@@ -85,6 +96,10 @@ class Pending:
     def take(self) -> Requests:
         """Everything gathered, as the lookups of one round: definitions first."""
         requests: list[Lookup] = []
+        if self._members:
+            members = frozenset(self._members)  # one for all tables: they are many
+            requests.extend(RowsByIds(table, "dataset_id", members) for table in self._member_tables)
+            self._members.clear()
         for place, ids in sorted(self._ids.items()):
             if ids:
                 requests.append(

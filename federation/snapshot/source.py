@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 from collections import deque
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["FederatedSource", "SnapshotSource"]
 
 #: keys in one fragment: with more, its rows take much memory
-KEYS_MAX = 20_000
+KEYS_MAX = 10_000
 #: rows that are made Python values at a time
 _ANSWER_ROWS = 2000
 
@@ -166,7 +167,7 @@ class FederatedSource:
             try:
                 for call in self._calls(requests):
                     coming.append(pool.submit(call))
-                    if len(coming) >= 2 * self._workers:
+                    if len(coming) > self._workers:
                         yield from _answers(coming.popleft().result())
                 while coming:
                     yield from _answers(coming.popleft().result())
@@ -307,7 +308,7 @@ class _SiteSource:
 def _driving_column(lookup: Lookup) -> tuple[str, list[Any]]:
     """The column whose values go to the sites: the one with the most different values."""
     if isinstance(lookup, RowsByIds):
-        return lookup.column, sorted(lookup.ids)
+        return lookup.column, sorted(lookup.ids, key=attrgetter("int"))
     if isinstance(lookup, RowsByKeys):
         by_column = {name: {key[place] for key in lookup.keys} for place, name in enumerate(lookup.columns)}
         name = max(by_column, key=lambda name: len(by_column[name]))

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import duckdb
 import pyarrow as pa
 import pytest
 
 from federation.config.settings import QueryConfig
 from federation.errors import LimitError, NotFoundError, QueryError, UnavailableError
 from federation.execution.coordinator import Coordinator
+from federation.execution.engine_instances import EngineInstances
 from federation.execution.local_engine import LocalEngine
 from federation.execution.local_site import LocalSite
 from federation.execution.site import Answer, SiteExecutor
@@ -355,3 +357,35 @@ def test_settings_hold_in_small_and_large_work(row_count: int) -> None:
     table = pa.table({"n": pa.array(range(row_count), pa.int64())})
     sql = "SELECT max(n) / 2 + count(*) FILTER (WHERE n IS NULL) AS n FROM f1"
     assert LocalEngine().run({"f1": table}, sql, NUMBERS)["n"].to_pylist() == [(row_count - 1) // 2]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM mine",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_json('http://127.0.0.1:1/x')",
+        "COPY (SELECT 1) TO '/tmp/federation-engine'",
+        "EXPORT DATABASE '/tmp/federation-engine'",
+        "ATTACH '/tmp/federation-engine'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET memory_limit = '100GB'",
+        "SET GLOBAL enable_external_access = true",
+        "RESET lock_configuration",
+        "CREATE SECRET (TYPE s3)",
+        "SELECT getenv('HOME')",
+    ],
+)
+@pytest.mark.parametrize("byte_count", [1, 1 << 30])
+def test_the_engine_is_closed_to_all_but_what_was_loaded(sql: str, byte_count: int) -> None:
+    mine = pa.table({"n": [1]})
+    instances = EngineInstances("100MB", "100MB")
+    with instances.connection(byte_count) as connection:
+        with pytest.raises(duckdb.Error):
+            connection.execute(sql).fetchall()
+        found = connection.execute("SELECT current_setting('python_enable_replacements')").fetchone()
+        assert found == (False,)
+    instances.close()
+    assert mine.num_rows == 1

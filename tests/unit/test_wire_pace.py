@@ -5,33 +5,32 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from federation.wire import pace as pace_module
 from federation.wire.arrow import IpcEncoder, decode_stream
 from federation.wire.pace import Pace
 
 
-def _after(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> str:
-    pace, now = Pace(), [100.0]
-    monkeypatch.setattr(pace_module.time, "monotonic", lambda: now[0])
+def _after(*seconds: float) -> str:
+    now = [100.0]
+    pace = Pace(lambda: now[0])
     for each in seconds:
         with pace.timed():
             now[0] += each
     return pace.compression
 
 
-def test_a_site_of_which_nothing_is_known_counts_as_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _after(monkeypatch) == "zstd"
+def test_a_site_of_which_nothing_is_known_counts_as_far() -> None:
+    assert _after() == "zstd"
 
 
-def test_a_site_that_answers_at_once_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _after(monkeypatch, 0.150, 0.001, 0.150) == "lz4"
+def test_a_site_that_answers_at_once_is_near() -> None:
+    assert _after(0.150, 0.001, 0.150) == "lz4"
 
 
-def test_a_site_that_always_takes_a_while_is_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _after(monkeypatch, 0.150, 0.151) == "zstd"
+def test_a_site_that_always_takes_a_while_is_far() -> None:
+    assert _after(0.150, 0.151) == "zstd"
 
 
-def test_a_call_that_fails_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_fails_says_nothing() -> None:
     pace = Pace()
     with pytest.raises(OSError, match="no"), pace.timed():
         raise OSError("no")

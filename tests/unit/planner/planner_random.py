@@ -207,12 +207,12 @@ def over_unions(draw: st.DrawFn) -> str:
     if form == 1:
         side = draw(st.sampled_from(["JOIN", "LEFT JOIN"]))
         column = next(f"q.x{number}" for number, kind in enumerate(kinds) if kind == "i")
-        outer = f"SELECT v.id, {', '.join(names)} FROM ncsa.visit v {side} ({union}) q ON q.x0 IS NOT NULL AND v.id = {column}"
-        return outer + rest
+        on = f"q.x0 IS NOT NULL AND v.id = {column}"
+        return f"SELECT v.id, {', '.join(names)} FROM ncsa.visit v {side} ({union}) q ON {on}{rest}"
     if form == 2:
         keys = ", ".join(f"{name} {draw(st.sampled_from(['', 'DESC', 'ASC NULLS FIRST']))}" for name in names)
-        limit = draw(st.integers(0, 6))
-        return f"SELECT {', '.join(names)} FROM ({union}) q{rest} ORDER BY {keys} LIMIT {limit} OFFSET {draw(st.integers(0, 2))}"
+        limit = f"LIMIT {draw(st.integers(0, 6))} OFFSET {draw(st.integers(0, 2))}"
+        return f"SELECT {', '.join(names)} FROM ({union}) q{rest} ORDER BY {keys} {limit}"
     if form == 3:
         return f"SELECT DISTINCT {names[-1]} FROM ({union}) q{rest}"
     if form == 4:
@@ -271,4 +271,5 @@ def sub_queries(draw: st.DrawFn) -> str:
 def any_statements(draw: st.DrawFn) -> str:
     """A statement of any of the forms here."""
     forms = (statements(), grouped(), grouped(), over_unions(), over_unions(), first_rows(), sub_queries())
-    return draw(st.one_of(*forms))
+    sql: str = draw(st.one_of(*forms))
+    return sql

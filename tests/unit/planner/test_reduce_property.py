@@ -24,7 +24,7 @@ def oracle(world: World) -> duckdb.DuckDBPyConnection:
 def test_keys_never_change_the_rows(sql: str, world: World, oracle: duckdb.DuckDBPyConnection) -> None:
     expected = as_multiset(oracle.execute(sql).fetchall())
     texts = set()
-    for seed in range(8):
+    for seed in range(4):
         catalog = world.catalog("ncsa", 3.0, seed=seed)
         made = plan(sql, catalog)
         text = tuple(fragment.sql for fragment in made.fragments)
@@ -45,17 +45,18 @@ def test_every_rule_off_gives_the_same_rows(world: World, oracle: duckdb.DuckDBP
         assert as_multiset(world.answer(sql, catalog, options)) == as_multiset(oracle.execute(sql).fetchall())
 
 
-def test_the_statements_are_planned_with_keys(world: World) -> None:
-    catalogs = [world.catalog("ncsa", seed=seed) for seed in range(8)]
-    reduced = [
+def test_keys_are_shipped_for_all_but_those_that_need_all_rows(world: World) -> None:
+    catalogs = [world.catalog("ncsa", seed=seed) for seed in range(4)]
+    whole = {
         sql
         for sql in JOINS
-        if any(fragment.keys for catalog in catalogs for fragment in plan(sql, catalog).fragments)
-    ]
-    assert len(reduced) > len(JOINS) * 0.7
+        if not any(fragment.keys for catalog in catalogs for fragment in plan(sql, catalog).fragments)
+    }
+    nullable = {sql for sql in JOINS if "NOT IN" in sql and "seq_num" in sql}
+    assert whole == nullable | {sql for sql in JOINS if "FULL JOIN summit.raw" in sql}
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(2))
 def test_other_statements_stay_as_they_are_under_any_statistics(part: int, world: World) -> None:
     rng = random.Random(part)
     for number, statement in enumerate(QUERIES):

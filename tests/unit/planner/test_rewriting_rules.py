@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from planner_oracle import Rows, World, agree_where_the_key_decides, make_rows
 from federation.model.catalog import ColumnStats, FederationCatalog, SchemaCatalog, SiteCatalog
 from federation.model.logical import LogicalType, TableDef
 from federation.model.position import SchemaId
-from federation.planner import Plan, PlanOptions, plan
+from federation.planner import Plan, PlanOptions, explain_text, plan
 from federation.planner.pipeline import OPTIONAL_RULES
 
 CHAIN = (NCSA, SUMMIT, BASE)
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "planner-rules.md").read_text()
 
 
 def planned(sql: str, *off: str) -> Plan:
@@ -229,6 +231,20 @@ def test_every_optional_rule_can_be_left_out() -> None:
     everything = [rule.__name__ for rule in OPTIONAL_RULES]
     made = planned(f"SELECT e.seq_num, count(*) {JOIN} GROUP BY e.seq_num", *everything)
     assert reads(made) == ["calexp", "exposure"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"), re.findall(r"```sql\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
+)
+def test_the_page_shows_parts_of_plans_as_they_are(sql: str, shown: str) -> None:
+    explained = explain_text(planned(sql)).splitlines()
+    assert [line for line in shown.splitlines() if line not in explained] == []
+
+
+def test_the_page_names_rules_that_can_be_left_out() -> None:
+    written = re.findall(r"^`([a-z_]+)`\.", PAGE, re.MULTILINE)
+    assert len(set(written)) > 9
+    assert set(written) <= {rule.__name__ for rule in OPTIONAL_RULES}
 
 
 # --- chains of schemas that share no key

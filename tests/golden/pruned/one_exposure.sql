@@ -1,0 +1,1 @@
+SELECT dataset_id, seeing FROM raw WHERE exposure = 1500
