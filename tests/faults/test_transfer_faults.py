@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import resource
 import signal
@@ -18,7 +19,8 @@ import pytest
 from s3_proxy import Harm, S3Proxy, s3_proxy
 from s3_server import S3Server, s3_server, weed
 
-from federation.config import StoreOptions
+from federation.cli.main import main
+from federation.config import StoreOptions, find_site, render_site
 from federation.datastore import (
     CopyMode,
     Datastore,
@@ -30,6 +32,7 @@ from federation.datastore import (
     transfer,
 )
 from federation.errors import CorruptionError, LimitError, NotFoundError, UnavailableError, UserError
+from federation.registry.registry import Registry
 
 BIG = 9 << 20  # more than one request
 
@@ -377,3 +380,36 @@ def test_a_clock_that_was_set_back_hides_no_change(here, there, tmp_path) -> Non
     report = copy(here, there, tmp_path / "j")
     assert [file.key for file in report.done] == ["run/4.fits"]
     assert held(there) == FILES
+
+
+def test_a_site_keeps_its_files_in_an_object_store(server, prefix, tmp_path, capsys) -> None:
+    """Ingested, checked, read back, damaged and found out, with credentials that the site file only names."""
+    sites = tmp_path / "sites"
+    sites.mkdir()
+    text = render_site("summit", tmp_path / "summit", "127.0.0.1:0", datastore_url=prefix)
+    (sites / "summit.toml").write_text(
+        text + f'endpoint = "{server.endpoint}"\ncredentials_file = "{server.credentials}"\n'
+    )
+    config = find_site("summit", sites)
+    Registry.create(config).close()
+    for number in range(2):
+        file = tmp_path / f"flat{number}.dat"
+        file.write_bytes(content(f"flat{number}", 5_000))
+        records = {"instrument": [{"name": "C"}], "detector": [{"instrument": "C", "id": number}]}
+        described = {"data_id": {"instrument": "C", "detector": number}, "records": records}
+        file.with_name(file.name + ".json").write_text(json.dumps(described))
+    at = ["--sites", str(sites), "--site", "summit"]
+    what = ["--run", "flats", "--dataset-type", "flat", "--declare", "detector:Packages"]
+    assert main(["ingest", *at, *what, *(str(tmp_path / f"flat{number}.dat") for number in range(2))]) == 0
+    assert main(["datastore", "check", "summit", "--sites", str(sites), "--deep"]) == 0
+    got = tmp_path / "got.dat"
+    wanted = ["flat", "instrument=C", "detector=1", "--collection", "flats"]
+    assert main(["get", *wanted, "-o", str(got), *at]) == 0
+    assert got.read_bytes() == content("flat1", 5_000)
+    store = Datastore(config.datastore_url, config.datastore_options)
+    (damaged,) = [path for path, _ in store.walk() if "flat_C_0" in path]
+    store.put_stream([b"!" * 5_000], damaged)
+    assert main(["datastore", "check", "summit", "--sites", str(sites)]) == 0
+    capsys.readouterr()
+    assert main(["datastore", "check", "summit", "--sites", str(sites), "--deep"]) == 6
+    assert f"corrupt     {damaged}" in capsys.readouterr().out

@@ -60,4 +60,6 @@ def test_a_run_is_retired_restored_and_purged(where: list[str], capsys: pytest.C
     assert federation.list_retired("base", sites=where[3]) == []
     assert told(capsys, "dataset", "restore", again["name"], *where, code=3)["error"]["code"] == "not_found"
     assert told(capsys, "dataset", "purge", *where, code=2)["error"]["code"] == "usage"
-    assert told(capsys, "get", second, *where, "-o", str(Path(where[3]).parent))["dataset"]
+    copy = Path(where[3]).parent / "copy.dat"
+    told(capsys, "get", second, *where, "-o", str(copy))
+    assert copy.stat().st_size == 100
