@@ -2,7 +2,7 @@
 
 The planner asks `obstacle` before it pushes an expression to a site, and a site asks it of every text it receives.
 Everything that differs between SQLite, PostgreSQL and DuckDB stays out: integer division, SUM of computed integers
-(widening), mixed types (affinity), LIKE (case), casts, text and time functions, FULL JOIN, DISTINCT ON.
+(widening), mixed types (affinity), LIKE of other than a literal pattern, ILIKE, casts, text and time functions, FULL JOIN, DISTINCT ON.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from federation.model.logical import LogicalType
 from federation.planner.dialect import describe, function_name
+from federation.planner.like_patterns import pattern_of
 from federation.planner.scopes import binder, sources_of
 from federation.planner.sqltypes import logical_type
 
@@ -39,6 +40,7 @@ _FRAGMENT_NODES = (
     *(exp.Distinct, exp.Column, exp.Identifier, exp.Star, exp.Literal, exp.Null, exp.Boolean, exp.DataType),
     *(exp.Alias, exp.Paren, exp.And, exp.Or, exp.Not, *_COMPARISONS, exp.Is, exp.In, exp.Between, exp.Exists),
     *(exp.Add, exp.Sub, exp.Neg, exp.Case, exp.If, exp.Cast, exp.Coalesce, exp.Nullif),
+    *(exp.Like, exp.Escape),
     *(exp.Count, exp.Min, exp.Max, exp.Sum, exp.Avg, exp.Window, exp.RowNumber),
 )
 _L = LogicalType
@@ -88,6 +90,8 @@ def _node_obstacle(node: exp.Expr) -> str | None:
             return _unlike((node.this, node.expression)) or _outside((node.this, node.expression), _NUMERIC)
         case exp.Neg():
             return _outside((node.this,), _NUMERIC)
+        case exp.Like() | exp.Escape():
+            return _like_obstacle(node)
         case exp.Cast():
             known = (
                 node.to.this in _LITERAL_CASTS and isinstance(node.this, exp.Literal) and node.this.is_string
@@ -169,6 +173,15 @@ def _in_obstacle(node: exp.In) -> str | None:
     if not isinstance(inner, exp.Query) or len(inner.selects) != 1:
         return "IN with several columns is evaluated locally"
     return _unlike((node.this, inner.selects[0]))
+
+
+def _like_obstacle(node: exp.Expr) -> str | None:
+    if isinstance(node, exp.Like) and isinstance(node.parent, exp.Escape):
+        return None  # looked at with its escape
+    like = node.this if isinstance(node, exp.Escape) else node
+    if pattern_of(node) is None or like.args.get("negate"):
+        return "LIKE of a pattern that is no literal is evaluated locally"
+    return _outside((like.this,), {_L.STRING})
 
 
 def _case_obstacle(node: exp.Case) -> str | None:
