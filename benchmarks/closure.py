@@ -3,10 +3,10 @@
     python benchmarks/closure.py [--json] [--quick] [--databases sqlite,postgresql]
 
 The peer of a line is ``WITH RECURSIVE`` in the same database, of the same run, which only counts what it reaches;
-ours gives all ids with their steps. A pipeline of 8 levels makes 1 million datasets and 4 to 5 million edges; seeds are
-its last products. ``warm`` has the graph in memory, ``cold`` reads and builds it first. With --json, one object a line:
-name, n (seeds), ours and peer (milliseconds), ratio (peer / ours), goal. ``rounds`` lines have rounds in place of times:
-ours, and as peer those of asking level by level.
+ours gives all ids with their steps. A pipeline of 8 levels makes 1 million datasets and 4 to 5 million edges; seeds
+are its last products. ``warm`` has the graph in memory, ``cold`` reads and builds it first. With --json, one object a
+line: name, n (seeds), ours and peer (milliseconds), ratio (peer / ours), goal. ``rounds`` lines have rounds in place of
+times: ours, and as peer those of asking level by level.
 """
 
 from __future__ import annotations

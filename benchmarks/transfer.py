@@ -1,6 +1,6 @@
 """Copies files between directories and object stores, beside rclone, cp and lsst-daf-butler, in one run.
 
-    python benchmarks/transfer.py [--json] [--quick] [--only NAME...]
+    python benchmarks/transfer.py [--json] [--quick] [--repeats N] [--only NAME...]
 
 5,000 files of 50 kB and 40 of 25 MB; the object stores are two SeaweedFS servers, started here. Every file's sha256 is
 verified on our side, the files are durable, and the registry records them; ours and a peer take turns. With --json, one
@@ -52,9 +52,9 @@ LEGS: dict[str, tuple[str, str, str, str, bool, str, float]] = {
 class Bench:
     """The data, the servers, and one leg at a time."""
 
-    def __init__(self, root: Path, endpoints: list[str], *, quick: bool) -> None:
+    def __init__(self, root: Path, endpoints: list[str], *, quick: bool, repeats: int) -> None:
         self.root, self.endpoints = root, endpoints
-        self.repeats = 1 if quick else 2
+        self.repeats = 1 if quick else repeats
         self.listings: dict[str, Path] = {}
         self.keys = root / "credentials"
         self.keys.write_text(
@@ -198,10 +198,9 @@ def show(row: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument(
-        "--quick", action="store_true", help="a tenth of the files, once"
-    )
+    parser.add_argument("--quick", action="store_true", help="a tenth of the files, once")
     parser.add_argument("--only", nargs="*", default=[*LEGS, "bag"], choices=[*LEGS, "bag"], metavar="NAME")
+    parser.add_argument("--repeats", type=int, default=2, help="turns of ours and the peer; --quick takes one")
     parser.add_argument(
         "--directory", type=Path, help="where data and servers are; else a temporary directory"
     )
@@ -210,7 +209,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.directory) as scratch, ExitStack() as stack:
         root = Path(scratch)
         endpoints = [stack.enter_context(s3_server(root / f"server-{name}")) for name in "ab"]
-        bench = Bench(root, endpoints, quick=arguments.quick)
+        bench = Bench(root, endpoints, quick=arguments.quick, repeats=arguments.repeats)
         for row in lines(bench, root, arguments.only, quick=arguments.quick):
             print(printed(row), flush=True)
 

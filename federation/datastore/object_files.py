@@ -177,7 +177,7 @@ class ObjectFiles:
         if result.meta["size"] <= WHOLE_BYTES:
             yield iter((result.bytes().to_bytes(),))
         else:
-            yield (chunk.to_bytes() for chunk in result.stream(min_chunk_size=_READ_BYTES))
+            yield (bytes(chunk) for chunk in result.stream(min_chunk_size=_READ_BYTES))
 
     def open(self, path: str) -> IO[bytes]:
         key = self._prefix + path

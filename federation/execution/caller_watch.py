@@ -68,8 +68,8 @@ class _Watch:
                 if idle > _IDLE_LOOKS:
                     self._thread = None
                     return
-            for watched in running:
-                watched.look()
+            while running:  # nothing of them is kept: a connection must not live as long as this thread sleeps
+                running.pop().look()
 
 
 _watch = _Watch()

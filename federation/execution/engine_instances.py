@@ -26,6 +26,8 @@ _SETTINGS = (
     "SET GLOBAL default_null_order = 'postgres'",
     "SET GLOBAL arrow_lossless_conversion = true",
     "SET GLOBAL TimeZone = 'UTC'",
+    # it fails on a WITH query that is joined with others and left out: "Failed to bind column reference"
+    "SET GLOBAL disabled_optimizers = 'join_elimination'",
 )
 #: statements read what was loaded and nothing else: no file, network or extension, no variable of this process, and
 #: no setting; what is spilled goes on, as its directory is known before

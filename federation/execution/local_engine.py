@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from federation.errors import LimitError, QueryError
 from federation.execution.caller_watch import cancelled_without_caller
 from federation.execution.engine_instances import EngineInstances
 from federation.execution.engine_types import first_line, typed
+from federation.execution.interruptible import ctrl_c
 from federation.execution.join_count import relation_count
 from federation.execution.region_functions import pair_table, register_region_functions, uses_region_functions
 from federation.model.sql_text import quoted
@@ -152,11 +154,11 @@ def _check_time(deadline: float | None) -> None:
 
 @contextmanager
 def _interrupted_after(connection: Any, timeout_s: float | None) -> Iterator[None]:
-    if timeout_s is None:
-        yield
-        return
-    end = time.monotonic() + timeout_s
-    with cancelled_without_caller(lambda: time.monotonic() < end, connection.interrupt):
+    end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    with (
+        ctrl_c() as is_pressed,
+        cancelled_without_caller(lambda: time.monotonic() < end and not is_pressed(), connection.interrupt),
+    ):
         yield
 
 

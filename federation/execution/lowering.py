@@ -29,7 +29,7 @@ from federation.execution.sqlite_integers import guard_sums
 from federation.model.logical import ColumnDef, LogicalType
 from federation.model.timespan import parse_tai
 from federation.planner.grouping import check_tree_grouping
-from federation.planner.like_patterns import escaped_like, glob, pattern_of
+from federation.planner.like_patterns import lowered_like
 from federation.planner.literals import literal_type_of, type_tree_literals
 from federation.planner.parse import parse_query
 from federation.planner.position import position_of
@@ -279,7 +279,7 @@ def _lower_literal(node: exp.Expr, dialect: Dialect, tree: exp.Expr) -> exp.Expr
     if isinstance(node, exp.Cast):
         fresh = _lower_cast(node, dialect)
     elif isinstance(node, (exp.Like, exp.Escape)) and not isinstance(node.parent, exp.Escape):
-        fresh = _lower_like(node, dialect)
+        fresh = lowered_like(node, for_sqlite=dialect == "sqlite")
     elif isinstance(node, exp.Literal) and not node.is_string and not node.this.isdigit():
         # PostgreSQL would read an exact numeric
         if dialect == "postgresql" and not isinstance(node.parent, exp.Cast):
@@ -301,17 +301,6 @@ def _lower_sum(node: exp.Sum) -> None:
         cast = exp.Cast(to=exp.DataType.build("bigint"))
         node.replace(cast)
         cast.set("this", node)
-
-
-def _lower_like(node: exp.Expr, dialect: Dialect) -> exp.Expr | None:
-    """LIKE that looks at the case: SQLite's own does not."""
-    parts = pattern_of(node)
-    if parts is None:
-        return None
-    text = (node.this if isinstance(node, exp.Escape) else node).this.copy()
-    if dialect == "sqlite":
-        return exp.Glob(this=text, expression=exp.Literal.string(glob(parts)))
-    return exp.Like(this=text, expression=exp.Literal.string(escaped_like(parts)))
 
 
 def _lower_cast(node: exp.Cast, dialect: Dialect) -> exp.Expr | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AskedCatalogs", "SiteCatalogs"]
 
-#: requests to one site at one time, so that one that hangs holds up no other; beyond them, who asks shares one that waits
+#: requests to one site at one time, so that one that hangs holds up no other; who asks beyond them shares the next
 AT_ONCE = 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from federation.execution.plan_cache import PlanCache
-    from federation.execution.site_catalogs import AskedCatalogs, SiteCatalogs
+    from federation.execution.site_catalogs import SiteCatalogs
     from federation.execution.stopping import Stop
     from federation.planner import Plan, PlanOptions
 
@@ -46,6 +47,28 @@ class _Outcome(Generic[T]):
 
     value: T | None = None
     error: FederationError | None = None
+
+
+class _Once:
+    """A plan that is made by whoever asks first; it, or the error, is told to all."""
+
+    def __init__(self, make: Callable[[], Plan]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._outcome: _Outcome[Plan] | None = None
+
+    def get(self) -> Plan:
+        with self._lock:
+            if self._outcome is None:
+                try:
+                    self._outcome = _Outcome(self._make())
+                except FederationError as error:
+                    self._outcome = _Outcome(error=error)
+            found = self._outcome
+        if found.error is not None:
+            raise found.error
+        assert found.value is not None
+        return found.value
 
 
 class Speculation:
@@ -122,15 +145,20 @@ class Speculation:
         """The plan by the present catalogs, run: as it was guessed, or else anew."""
         asked = self._catalogs.ask()
         stop = self._make_stop()
+        fresh = _Once(lambda: self._plans.plan(sql, asked.result(), options))
 
         def stop_if_changed() -> None:
-            if not self._still_holds(guess, asked, sql, options):
+            try:
+                is_same = runs_alike(guess, fresh.get())
+            except FederationError:  # raised again where the query waits for it
+                is_same = False
+            if not is_same:
                 stop.set()
 
         asked.when_done(stop_if_changed)
         outcome = self._try(guess, work, stop)
         try:
-            made = self._plans.plan(sql, asked.result(), options)
+            made = fresh.get()
         except BaseException:
             _drop(outcome, discard)
             raise
@@ -138,12 +166,6 @@ class Speculation:
             return made, outcome
         _drop(outcome, discard)
         return made, self._try(made, work)
-
-    def _still_holds(self, guess: Plan, asked: AskedCatalogs, sql: str, options: PlanOptions) -> bool:
-        try:
-            return runs_alike(guess, self._plans.plan(sql, asked.result(), options))
-        except FederationError:  # raised again where the query waits for it
-            return False
 
     def _again(self, sql: str, options: PlanOptions, down: Mapping[str, str], error: FederationError) -> Plan:
         """The plan by the present catalogs without sites that failed."""

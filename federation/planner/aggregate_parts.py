@@ -53,20 +53,24 @@ class Parts:
     """The aggregates of one SELECT with regard to one of its sources, ``alias``.
 
     ``is_extended`` says that an outer join may extend the source with NULLs, so that a row of the join without a
-    partner counts once. ``early`` are the aggregates of the early SELECT by the name of its output.
+    partner counts once; ``fits`` whether all values of a column of whole numbers add up to one of 64 bits. ``early``
+    are the aggregates of the early SELECT by the name of its output.
     """
 
     alias: str
     is_extended: bool
+    fits: Callable[[exp.Expr], bool]
     early: dict[str, exp.Expr] = attrs.field(factory=dict)
     _later: list[tuple[exp.Expr, Callable[[], exp.Expr]]] = attrs.field(factory=list)
     _moved: set[int] = attrs.field(factory=set)
     _row_count: str = ""
 
     @classmethod
-    def of(cls, select: exp.Select, alias: str, *, is_extended: bool) -> Parts | None:
+    def of(
+        cls, select: exp.Select, alias: str, fits: Callable[[exp.Expr], bool], *, is_extended: bool
+    ) -> Parts | None:
         """None where some aggregate can't be taken apart."""
-        parts = cls(alias, is_extended)
+        parts = cls(alias, is_extended, fits)
         for aggregate in aggregates_of(select):
             if not parts._take(aggregate):
                 return None
@@ -121,7 +125,7 @@ class Parts:
                 wanted = [(function.key, type(function)(this=value), kind)]
             case exp.Sum() if kind in _NUMERIC:
                 wanted = [("sum", exp.Sum(this=value), kind)]
-            case exp.Avg() if kind in _NUMERIC:
+            case exp.Avg() if kind is _L.FLOAT64 or (kind is _L.INT64 and self.fits(function.this)):
                 count = exp.Count(this=value.copy())
                 wanted = [("sum", exp.Sum(this=value), kind), ("count", count, _L.INT64)]
             case _:

@@ -17,6 +17,7 @@ from federation.model.logical import LogicalType
 from federation.planner.aggregate_parts import Parts, aggregates_of
 from federation.planner.expand import identifier
 from federation.planner.groups import groups_pay, largest_first
+from federation.planner.magnitudes import sum_fits
 from federation.planner.moved import drop_conditions, settled_conditions
 from federation.planner.placement import answering_site, is_in_process, open_queries
 from federation.planner.pushdown import conditions_of
@@ -110,7 +111,7 @@ def _take_apart(draft: Draft, select: exp.Select, alias: str, conditions: Condit
             return None
     elif not isinstance(node, exp.Subquery):
         return None
-    parts = Parts.of(select, alias, is_extended=is_extended)
+    parts = Parts.of(select, alias, lambda used: sum_fits(draft, select, used), is_extended=is_extended)
     if parts is None:
         return None
     inside, settled = settled_conditions(select, alias, conditions)

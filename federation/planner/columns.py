@@ -23,7 +23,7 @@ def drop_columns(draft: Draft) -> None:
         exp.Select
     ):  # outer ones first: what they drop, inner ones need not have
         for alias, source in sources_of(select).items():
-            if isinstance(source, exp.Subquery):
+            if isinstance(source, exp.Subquery) and not source.args["alias"].columns:
                 used = {column.name for column in bound_columns(select, alias)}
                 _keep(source.this, [n for n, name in enumerate(source.this.named_selects) if name in used])
         if isinstance(select.parent, exp.Exists) and not _counts_outputs(select):

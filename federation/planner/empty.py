@@ -63,7 +63,7 @@ def _is_empty(draft: Draft, query: exp.Expr) -> bool:
     if isinstance(query, exp.Union):
         return _is_empty(draft, query.this) and _is_empty(draft, query.expression)
     if isinstance(query, exp.Select):
-        makes_a_row = not query.args.get("group") and aggregates_of(query)
+        makes_a_row = not query.args.get("group") and (query.args.get("having") or aggregates_of(query))
         return not makes_a_row and _is_without_rows(draft, query)
     return False
 

@@ -12,9 +12,9 @@ from sqlglot import exp
 
 from federation.errors import QueryError
 from federation.model.logical import LogicalType
-from federation.planner.dialect import describe, function_name
 from federation.planner.position import position_of
 from federation.planner.sqltypes import is_date, is_moment, logical_type
+from federation.planner.wording import describe, function_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

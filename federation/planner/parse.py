@@ -13,9 +13,10 @@ from sqlglot.tokenizer_core import TokenType
 
 from federation.errors import QueryError
 from federation.planner.breadth import check_breadth, check_word_count
-from federation.planner.dialect import DEPTH_MAX, TEXT_SIZE_MAX, depth, function_name, refusal, written_at
+from federation.planner.dialect import DEPTH_MAX, TEXT_SIZE_MAX, depth, refusal
 from federation.planner.normalize import normalize_tree
 from federation.planner.position import keep_column_positions, keep_interval_positions, position_of
+from federation.planner.wording import function_name, written_at
 
 if TYPE_CHECKING:
     from federation.planner.draft import Draft

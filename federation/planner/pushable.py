@@ -2,7 +2,8 @@
 
 The planner asks `obstacle` before it pushes an expression to a site, and a site asks it of every text it receives.
 Everything that differs between SQLite, PostgreSQL and DuckDB stays out: integer division, SUM of computed integers
-(widening), mixed types (affinity), LIKE of other than a literal pattern, ILIKE, casts, text and time functions, FULL JOIN, DISTINCT ON.
+(widening), mixed types (affinity), LIKE unless its pattern is a literal, ILIKE, casts, text and time functions,
+FULL JOIN, DISTINCT ON.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from federation.model.logical import LogicalType
-from federation.planner.dialect import describe, function_name
 from federation.planner.like_patterns import pattern_of
 from federation.planner.scopes import binder, sources_of
 from federation.planner.sqltypes import logical_type
+from federation.planner.wording import describe, function_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -179,7 +180,7 @@ def _like_obstacle(node: exp.Expr) -> str | None:
     if isinstance(node, exp.Like) and isinstance(node.parent, exp.Escape):
         return None  # looked at with its escape
     like = node.this if isinstance(node, exp.Escape) else node
-    if pattern_of(node) is None or like.args.get("negate"):
+    if pattern_of(node) is None:
         return "LIKE of a pattern that is no literal is evaluated locally"
     return _outside((like.this,), {_L.STRING})
 

@@ -14,11 +14,11 @@ from sqlglot.schema import MappingSchema
 from federation.errors import QueryError
 from federation.model.logical import ColumnDef, LogicalType
 from federation.model.suggestion import suggest
-from federation.planner.dialect import function_name
 from federation.planner.position import position_of
 from federation.planner.resolve import best_copy, folded
 from federation.planner.scopes import binder, sources_of
 from federation.planner.sqltypes import annotate, sql_type
+from federation.planner.wording import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -15,12 +15,12 @@ import attrs
 from sqlglot import exp
 
 from federation.model.logical import LogicalType
-from federation.planner.dialect import function_name
 from federation.planner.draft import PairQuery
 from federation.planner.expand import column, identifier, output
 from federation.planner.pushdown import conjuncts
 from federation.planner.scopes import binder, is_closed, sources_of
 from federation.planner.sqltypes import sql_type
+from federation.planner.wording import function_name
 
 if TYPE_CHECKING:
     from federation.planner.draft import Draft

@@ -10,9 +10,9 @@ from federation.errors import UserError
 from federation.model.logical import LogicalType
 from federation.model.region import circle, polygon
 from federation.model.skypix import pixel_region, pixelization, skypix_id
-from federation.planner.dialect import function_name
 from federation.planner.region_signatures import REGION_FUNCTIONS
 from federation.planner.sqltypes import logical_type, sql_type
+from federation.planner.wording import function_name
 
 if TYPE_CHECKING:
     from federation.planner.draft import Draft

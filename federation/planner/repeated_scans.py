@@ -26,17 +26,17 @@ def repeated_scan(draft: Draft, first: Fragment, first_arm: Arm, relation: Relat
     if arm.table != first_arm.table:
         return None
     named, renamed = (f'"{one.schema}"."{one.table.name}"' for one in (first_arm, arm))
-    tree = draft.cut[first.id].tree
-    tables = list(tree.find_all(exp.Table))
-    if first.sql.count(named) != 1 or len(tables) != 1 or tables[0].db != str(first_arm.schema):
+    if first.sql.count(named) != 1:
         return None
     sql = first.sql.replace(named, renamed)
     for known in draft.fragments:
         if known.site == arm.site and known.sql == sql:
             return known
-    copy = tree.copy()
-    table = copy.find(exp.Table)
-    assert table is not None
+    copy = draft.cut[first.id].tree.copy()
+    tables = list(copy.find_all(exp.Table))
+    if len(tables) != 1 or tables[0].db != str(first_arm.schema):
+        return None
+    table = tables[0]
     table.set("db", identifier(str(arm.schema)))
     profile = query_profile(copy, {table.name: relation})
     rows = None if profile.rows is None else max(0, round(profile.rows))

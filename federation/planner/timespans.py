@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from federation.model.logical import LogicalType
-from federation.planner.dialect import function_name
 from federation.planner.sqltypes import sql_type
+from federation.planner.wording import function_name
 
 if TYPE_CHECKING:
     from federation.planner.draft import Draft

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import pyarrow as pa
 
-from federation.datastore.source import UrlSource
+from federation.datastore.source import ForeignSource, is_readable_elsewhere
 from federation.errors import QueryError, UnavailableError, UserError
 from federation.model.lineage import Direction
 from federation.model.logical import LogicalType
@@ -222,12 +222,12 @@ class FederatedSource:
         for row in present:
             store = self._stores.get(row["site"])
             if store is not None and store.contains(row["uri"]):
-                source: Source = UrlSource(store.resolve(row["uri"]))
+                source: Source = store.source(row["uri"])
                 sources.setdefault(source.name, source)
         for row in present:
             # a file: URL means something on that site's own computers only
-            if "://" in row["uri"] and not row["uri"].startswith("file:"):
-                source = UrlSource(row["uri"])
+            if is_readable_elsewhere(row["uri"]):
+                source = ForeignSource(row["uri"])
                 sources.setdefault(source.name, source)
         for row in present:
             fetch = getattr(self._coordinator.clients.get(row["site"]), "fetch", None)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
+from collections.abc import Callable
 
 import pytest
 
 from federation.model.catalog import TableStats
 from federation.model.statistics import ColumnStats
 from federation.registry import row_counts, sampling
+from federation.registry.access import Access
 from federation.registry.catalog import CatalogSource
 from federation.registry.registry import Registry
 from federation.registry.statistics import StatisticsSource
+from federation.services.statistics_keeper import StatisticsKeeper
 
 
 def put_detectors(registry: Registry, instrument: str, first: int, count: int) -> None:
@@ -135,3 +140,51 @@ def test_a_large_count_is_kept_for_a_while_and_an_empty_table_is_never_missed(
     monkeypatch.setattr(row_counts, "_RECOUNTED_LOOKS", 0)
     put_detectors(registry, "Cam", 200, 1)
     assert (table(source).row_count, table(source).is_exact) == (26, True)
+
+
+def test_values_are_told_to_those_only_who_may_read_them(registry: Registry) -> None:
+    schema = registry.create_schema("alice")
+    with registry.transaction("alice") as tx:
+        tx.put("detector", [{"instrument": "Secret", "id": 1}])
+    statistics = StatisticsSource(registry)
+    statistics.refresh()
+    catalog = CatalogSource(registry, statistics).catalog()
+    access = Access(registry)
+    assert "Secret" in repr(access.catalog_for("", catalog))
+    for_bob = access.catalog_for("bob", catalog)
+    assert "Secret" not in repr(for_bob)
+    held = for_bob.schema(schema.schema)
+    assert held is not None
+    assert held.forbidden is not None
+    # and what he is told has versions of its own
+    assert not {for_bob.version, for_bob.layout, for_bob.statistics} & {
+        catalog.version,
+        catalog.layout,
+        catalog.statistics,
+    }
+
+
+def test_a_keeper_looks_again_after_the_catalog_was_asked_for(
+    registry: Registry, statistics: StatisticsSource, source: CatalogSource
+) -> None:
+    keeper = StatisticsKeeper(statistics, pause_s=0.0)
+    put_detectors(registry, "Cam", 0, 3)
+    keeper.start()
+
+    def looks(high: int) -> bool:
+        keeper.notice(source.catalog().version)
+        found = table(source)
+        return found.is_current and found.columns["id"].high == high
+
+    _eventually(lambda: looks(2))
+    put_detectors(registry, "Cam", 50, 1)
+    _eventually(lambda: looks(50))
+    keeper.stop()
+    assert keeper.problem == ""
+
+
+def _eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)

@@ -1,4 +1,4 @@
-"""A query that ends early ends in the site's database too, whoever ends it: the clock, its reader, a sibling, Ctrl-C."""
+"""A query that ends early ends in the site's database too, whoever ends it: clock, reader, sibling or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -105,9 +105,11 @@ def summit(
 
 @pytest.fixture
 def coordinator(summit: Served) -> Iterator[Coordinator]:
-    with SiteClient("summit", summit.server.address) as client:
-        with Coordinator("summit", {"summit": client}) as made:
-            yield made
+    with (
+        SiteClient("summit", summit.server.address) as client,
+        Coordinator("summit", {"summit": client}) as made,
+    ):
+        yield made
 
 
 class Asked(threading.Thread):
@@ -150,12 +152,13 @@ def test_closing_a_stream_ends_the_statement_in_the_database(
 
 
 def test_a_stream_that_is_left_for_an_error_ends_it_too(summit: Served, coordinator: Coordinator) -> None:
-    with (
-        pytest.raises(ZeroDivisionError),
-        coordinator.stream(product("summit", "d0.id AS n")) as rows,
-    ):
-        for batch in rows:
-            assert batch.num_rows / 0
+    def read() -> None:
+        with coordinator.stream(product("summit", "d0.id AS n")) as rows:
+            for batch in rows:
+                assert batch.num_rows / 0
+
+    with pytest.raises(ZeroDivisionError):
+        read()
     eventually(lambda: not summit.fragments(), "the database has stopped")
 
 
@@ -233,3 +236,15 @@ def test_ctrl_c_ends_the_local_engine() -> None:
     sql = "SELECT count(*) AS n FROM range(10000000) a, range(10000000) b WHERE a.range * b.range % 7 = 3"
     with pytest.raises(KeyboardInterrupt):
         LocalEngine().run({}, sql, (OutputColumn("n", LogicalType.INT64),))
+
+
+def test_ctrl_c_ends_the_local_engine_in_the_middle_of_a_batch() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    # rows come at once at first, and then for minutes none does
+    sql = "SELECT a.range AS n FROM range(1000000000000) a WHERE a.range < 5000 OR a.range > 900000000000"
+    with LocalEngine().stream({}, sql, (OutputColumn("n", LogicalType.INT64),), timeout_s=60) as (_, batches):
+        threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            list(batches)
+    assert signal.set_wakeup_fd(-1) == -1

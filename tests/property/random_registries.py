@@ -158,6 +158,7 @@ class Federation:
             "default_null_order='postgres'",
             "TimeZone='UTC'",
             "threads=1",
+            "disabled_optimizers='join_elimination'",
         ):
             connection.execute(f"SET {setting}")
         bare: dict[str, dict[Any, Row]] = {name: {} for name in FAMILIES}

@@ -219,7 +219,7 @@ HOSTILE = [
     f"SELECT nosuch FROM {RAW_SQL}",
     f"SELECT exposure FROM {RAW_SQL} TABLESAMPLE SYSTEM (1)",
     f"SELECT exposure FROM ONLY {RAW_SQL}",
-    f"SELECT exposure FROM {RAW_SQL} WHERE run LIKE 'a%'",
+    f"SELECT exposure FROM {RAW_SQL} WHERE run ILIKE 'a%'",
     f"SELECT sum(exposure + 1) FROM {RAW_SQL}",
     f"SELECT sum(q.x) FROM (SELECT exposure + 1 AS x FROM {RAW_SQL}) q",
     f"WITH q AS (SELECT exposure + 1 AS x FROM {RAW_SQL}) SELECT sum(q.x) FROM q",

@@ -43,6 +43,9 @@ SELECT v.id, q.d FROM visit v JOIN (SELECT exposure AS x, detector AS d FROM raw
 SELECT v.id, q.x FROM visit v JOIN (SELECT exposure AS x FROM raw EXCEPT SELECT detector FROM bias) q ON q.x = v.id
 SELECT v.id, q.x FROM visit v JOIN (SELECT exposure AS x FROM raw INTERSECT SELECT detector FROM bias) q ON q.x = v.id
 SELECT d.dataset_id, r.exposure FROM dataset d JOIN raw r ON r.dataset_id = d.dataset_id AND r.run = d.run
+SELECT d.dataset_id, r.exposure FROM dataset d JOIN raw r ON r.dataset_id = d.dataset_id AND r.origin = d.origin
+SELECT c.dataset_id, d.dataset_type FROM calexp c JOIN dataset d ON d.origin = c.origin AND d.run = c.run WHERE c.detector = 2
+SELECT e.id, c.detector FROM exposure e JOIN calexp c ON c.instrument = e.instrument AND c.visit = e.id AND c.psf_fwhm = e.exposure_time
 SELECT d.dataset_id, r.visit FROM dataset d JOIN alice.calexp r ON r.visit = 3 AND r.run = d.run
 SELECT p.task, r.exposure FROM provenance p JOIN raw r ON r.dataset_id = p.input_id JOIN calexp c ON c.dataset_id = p.dataset_id
 SELECT a.dataset_id, b.dataset_id FROM raw a JOIN raw b ON a.exposure = b.detector JOIN visit v ON v.id = b.exposure

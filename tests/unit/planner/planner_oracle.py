@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from federation.model.catalog import FederationCatalog, SchemaCatalog, SiteCatal
 from federation.model.logical import ColumnDef, LogicalType, TableDef
 from federation.model.position import SchemaId
 from federation.model.region import circle
-from federation.planner import Fragment, OutputColumn, PlanOptions, plan
+from federation.planner import Fragment, OutputColumn, Plan, PlanOptions, plan
 
 Rows = list[tuple[Any, ...]]
 
@@ -143,18 +143,25 @@ class World:
         kinds = [column.type for column in fragment.columns]
         return [tuple(from_sqlite(v, k) for v, k in zip(row, kinds, strict=True)) for row in found]
 
+    def run_in_stages(
+        self, made: Plan, connection: duckdb.DuckDBPyConnection, *, with_keys: bool = True
+    ) -> Iterator[tuple[Fragment, dict[str, pa.Table], Rows]]:
+        """Each fragment with its keys and its rows, which ``connection`` then has as a table."""
+        for fragment in in_stages(made.fragments):
+            rows = {giver: connection.table(giver).to_arrow_table() for giver in fragment.givers}
+            keys = {key.name: distinct_keys(key, rows) for key in fragment.keys}
+            found = self.run_fragment(fragment, keys, () if with_keys else tuple(keys))
+            load(connection, fragment.id, fragment.columns, found)
+            yield fragment, keys, found
+
     def answer(
         self, sql: str, catalog: FederationCatalog, options: PlanOptions, *, with_keys: bool = True
     ) -> Rows:
         """Plan, run every fragment at its site, ``with_keys`` where the plan has some, and finish locally."""
         made = plan(sql, catalog, options)
         connection = connect_duckdb()
-        for fragment in in_stages(made.fragments):
-            givers = {source.fragment for key in fragment.keys for source in key.sources}
-            rows = {giver: connection.table(giver).to_arrow_table() for giver in givers}
-            keys = {key.name: distinct_keys(key, rows) for key in fragment.keys}
-            without = () if with_keys else tuple(keys)
-            load(connection, fragment.id, fragment.columns, self.run_fragment(fragment, keys, without))
+        for _ in self.run_in_stages(made, connection, with_keys=with_keys):
+            pass
         for literal in made.literal_tables:
             load(connection, literal.name, literal.columns, list(literal.rows))
         statements = [made.local_sql, *(sql for p in made.pair_tables for sql in (p.left_sql, p.right_sql))]

@@ -96,7 +96,7 @@ REFUSED = [
         "COPY is not allowed",
         "queries only read; write with the registry's commands or its Python API",
     ),
-    ("«EXPLAIN SELECT 1", "EXPLAIN is not allowed", "write one SELECT"),
+    ("«EXPLAIN SELECT 1", "EXPLAIN is not allowed", "--explain or --analyze"),
     ("«SHOW TABLES", "SHOW is not allowed", "write one SELECT"),
     ("«SET threads = 1", "SET is not allowed", "documented SQL dialect"),
     (

@@ -211,15 +211,28 @@ def test_unused_columns_of_sub_selects_do_not_travel() -> None:
     assert [[column.name for column in fragment.columns] for fragment in made.fragments] == [["run"], ["run"]]
 
 
-def test_a_site_gives_different_values_for_in() -> None:
-    # a column of which statistics say that it has few values
+def with_detectors(stats: ColumnStats) -> FederationCatalog:
+    """The federation, with something known of the detectors of calexps."""
     near = federation()
     ncsa = near.sites[0].schemas[0]
-    stats = dict(ncsa.stats)
-    stats["calexp"] = attrs.evolve(stats["calexp"], columns={"detector": ColumnStats(distinct_count=189)})
-    catalog = with_schema(near, attrs.evolve(ncsa, stats=stats))
+    tables_ = dict(ncsa.stats)
+    tables_["calexp"] = attrs.evolve(tables_["calexp"], columns={"detector": stats})
+    return with_schema(near, attrs.evolve(ncsa, stats=tables_))
+
+
+def test_a_site_gives_different_values_for_in() -> None:
+    catalog = with_detectors(ColumnStats(distinct_count=189))
     made = plan("SELECT run FROM base.bias WHERE detector NOT IN (SELECT detector FROM ncsa.calexp)", catalog)
     assert any("SELECT DISTINCT" in " ".join(fragment.sql.split()) for fragment in made.fragments)
+
+
+@pytest.mark.parametrize(("high", "is_early"), [(200, True), (2**62, False), (None, False)])
+def test_a_mean_of_whole_numbers_is_made_of_sums_where_they_are_certain_to_fit(
+    high: int | None, is_early: bool
+) -> None:
+    sql = f"SELECT e.seq_num, avg(c.detector) {JOIN} GROUP BY e.seq_num"
+    made = plan(sql, with_detectors(ColumnStats(low=None if high is None else 0, high=high)))
+    assert any('SUM("calexp"."detector")' in fragment.sql for fragment in made.fragments) == is_early
 
 
 def with_schema(catalog: FederationCatalog, schema: SchemaCatalog) -> FederationCatalog:
@@ -290,7 +303,7 @@ def with_truth(world: World, *, is_current: bool = True) -> FederationCatalog:
                         }
                     ):
                         continue
-                    shown = [str(value) for value in values]
+                    shown = [value if isinstance(value, int) else str(value) for value in values]
                     columns[name] = ColumnStats(
                         len(set(shown)), low=min(shown), high=max(shown), is_exact=True
                     )
