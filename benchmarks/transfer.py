@@ -4,7 +4,8 @@
 
 5,000 files of 50 kB and 40 of 25 MB; the object stores are two SeaweedFS servers, started here. Every file's sha256 is
 verified on our side, the files are durable, and the registry records them; ours and a peer take turns. With --json, one
-object a line: name, ours and peer in seconds, ratio (above 1: ours is faster), goal, memory_mb (peak of our process).
+object a line: name, ours and peer in seconds, ratio (above 1: ours is faster), goal, memory_mb (peak of our process);
+for cp also ratio_durable, which counts the time until its files are durable as ours are.
 """
 
 from __future__ import annotations
@@ -84,12 +85,14 @@ class Bench:
     def run(self, name: str) -> dict[str, Any]:
         """Medians of a leg; ours and the peer take turns."""
         data, source, target, mode, insert, peer, goal = LEGS[name]
-        ours, theirs, memory = [], [], 0.0
+        ours, theirs, durable, memory = [], [], [], 0.0
         for _ in range(self.repeats):
             found = self._ours(data, source, target, mode, insert)
             ours.append(found["seconds"])
             memory = max(memory, found["memory_mb"])
-            theirs.append(self._peer(peer, data, source, target))
+            seconds, synced = self._peer(peer, data, source, target)
+            theirs.append(seconds)
+            durable.append(synced)
         mine, other = statistics.median(ours), statistics.median(theirs)
         return {
             "name": name,
@@ -97,6 +100,7 @@ class Bench:
             "peer": round(other, 3),
             "peer_name": peer,
             "ratio": round(other / mine, 2),
+            **({"ratio_durable": round(statistics.median(durable) / mine, 2)} if peer == "cp" else {}),
             "goal": goal,
             "memory_mb": round(memory),
         }
@@ -134,18 +138,20 @@ class Bench:
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         return found
 
-    def _peer(self, peer: str, data: str, source: str, target: str) -> float:
+    def _peer(self, peer: str, data: str, source: str, target: str) -> tuple[float, float]:
+        """Seconds of the peer, and with what it leaves to the kernel being written out (cp)."""
         origin, place, scratch = self._places(data, source, target)
         os.sync()
+        synced = 0.0
         if peer == "rclone":
             seconds = copy_with_rclone(self.endpoints, origin, place)
         elif peer == "cp":
-            seconds = copy_with_cp(origin, place)
+            seconds, synced = copy_with_cp(origin, place)
         else:
             listing = self.root / f"{data}-absolute.json"
             seconds = copy_with_butler(scratch / "butler", listing, checksums=peer == "butler-hashed")
         self._remove(place, scratch)
-        return seconds
+        return seconds, synced
 
     def _remove(self, place: str, scratch: Path) -> None:
         shutil.rmtree(scratch)
@@ -191,7 +197,9 @@ def show(row: dict[str, Any]) -> str:
         return f"{row['name']}: {row['ours']} (goal below {row['goal_below']})"
     return (
         f"{row['name']}: {row['ours']:.2f} s, {row['peer_name']} {row['peer']:.2f} s, ratio {row['ratio']} "
-        f"(goal {row['goal']}), {row['memory_mb']} MB"
+        f"(goal {row['goal']})"
+        + (f", {row['ratio_durable']} with sync" if "ratio_durable" in row else "")
+        + f", {row['memory_mb']} MB"
     )
 
 
@@ -200,7 +208,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--quick", action="store_true", help="a tenth of the files, once")
     parser.add_argument("--only", nargs="*", default=[*LEGS, "bag"], choices=[*LEGS, "bag"], metavar="NAME")
-    parser.add_argument("--repeats", type=int, default=2, help="turns of ours and the peer; --quick takes one")
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="turns of ours and the peer; --quick takes one"
+    )
     parser.add_argument(
         "--directory", type=Path, help="where data and servers are; else a temporary directory"
     )

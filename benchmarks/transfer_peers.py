@@ -43,10 +43,13 @@ def copy_with_rclone(endpoints: Sequence[str], source: str, target: str) -> floa
     return rclone(endpoints, "copy", *RCLONE, source, target)
 
 
-def copy_with_cp(source: str, target: str) -> float:
+def copy_with_cp(source: str, target: str) -> tuple[float, float]:
+    """Seconds until cp ends, and until what it wrote is durable too."""
     began = time.perf_counter()
     subprocess.run(["cp", "-r", source, target], check=True)
-    return time.perf_counter() - began
+    copied = time.perf_counter() - began
+    subprocess.run(["sync", "-f", target], check=True)
+    return copied, time.perf_counter() - began
 
 
 def butler_main(repository: str, listing: str, checksums: str) -> None:

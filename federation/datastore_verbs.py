@@ -108,7 +108,8 @@ def copy_datastore(
     """Copy all files below one URL or path to another, each whole or not at all.
 
     ``journal`` is a file; with it a run that was cut short goes on where it was, and a second one copies only what is
-    new. Without it, the journal is a file beside a local target, or in the current directory. ``progress`` is told what
+    new or changed. Without it, a journal stands beside a local target, or in the current directory, until all files are
+    copied. ``progress`` is told what
     happened, with a `Meter` that knows rate and time left. `NotFoundError` when there is no such source.
     """
     origin, place = Datastore(source, source_options), Datastore(target, target_options)
@@ -118,7 +119,8 @@ def copy_datastore(
         )
     origin.check_readable()
     items = [
-        TransferItem(path, (origin.source(path),), path, info.size_bytes, info.checksum)
+        # with the version: a source that was changed is another file to the journal
+        TransferItem(f"{path}@{info.version}", (origin.source(path),), path, info.size_bytes, info.checksum)
         for path, info in sorted(origin.walk())
         if not is_temporary(path.rpartition("/")[2])
     ]

@@ -12,7 +12,7 @@ from tenacity.nap import sleep_using_event
 from federation.datastore.checksum import Digester
 from federation.datastore.io_errors import as_federation_error, store_errors
 from federation.datastore.local_files import LocalReading
-from federation.datastore.object_files import PART_BYTES, PARTS_AT_ONCE, WHOLE_BYTES
+from federation.datastore.object_files import UPLOAD_BYTES, WHOLE_BYTES
 from federation.datastore.outcomes import Progress, Published, StoppedError
 from federation.errors import CorruptionError, FederationError, UnavailableError, UserError
 
@@ -88,7 +88,7 @@ class Copier:
         size = item.size_bytes if item.size_bytes is not None else WHOLE_BYTES
         if self.landing is not None:
             return min(size, WHOLE_BYTES)
-        return size if size <= WHOLE_BYTES else (PARTS_AT_ONCE + 1) * PART_BYTES
+        return size if size <= WHOLE_BYTES else UPLOAD_BYTES
 
 
 class Attempt:

@@ -6,9 +6,7 @@ journal's id is part of the temporary names, and one process holds the journal, 
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import fcntl
 import os
 import stat
 import threading
@@ -22,6 +20,7 @@ from federation.datastore.backend import FileInfo
 from federation.datastore.checksum import CHUNK_BYTES, Digester, digest_file
 from federation.datastore.durable import fsync_directory, make_directories, temporary_name
 from federation.datastore.io_errors import as_federation_error
+from federation.datastore.kernel import begin_writing_out, kernel_copy, sync_file_system
 from federation.datastore.local_files import local_info
 from federation.datastore.location import check_contained
 from federation.errors import CorruptionError, FederationError, UserError
@@ -37,21 +36,9 @@ __all__ = ["Landed", "Landing"]
 #: waits for what others write to the same disk
 _SYNC_TOGETHER: Final = 8
 _SYNC_TOGETHER_BYTES: Final = 1 << 20
-#: linux/fs.h: share the blocks of another file (btrfs, XFS, bcachefs)
-_FICLONE: Final = 0x40049409
 _WRITABLE: Final = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
-_NO_KERNEL_COPY: Final = {
-    errno.EXDEV,
-    errno.EINVAL,
-    errno.ENOSYS,
-    errno.EOPNOTSUPP,
-    errno.EBADF,
-    errno.ETXTBSY,
-}
 _NO_LINK: Final = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP}
 _WRITE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-#: copied by the kernel in one call, between two looks at whether to stop
-_KERNEL_BYTES: Final = 16 << 20
 
 
 @attrs.frozen
@@ -94,9 +81,11 @@ class Landing:
         target, temporary = self._names(path)
         descriptor = self._open(temporary)
         try:
+            begun = 0
             for chunk in chunks:
                 digester.update(chunk)
                 _write_all(descriptor, chunk, target)
+                begun = begin_writing_out(descriptor, begun, digester.size_bytes)
             digester.check(target, size_bytes)
         except BaseException:
             _remove(temporary)
@@ -119,11 +108,13 @@ class Landing:
         with source:
             writing = self._open(temporary)
             try:
+                begun = 0
                 # up to its size only: whether it grew meanwhile is seen at the end
                 while digester.size_bytes < source.size_bytes and (count := source.into(buffer)):
                     chunk = buffer[:count]
                     digester.update(chunk)
                     _write_all(writing, chunk, target)
+                    begun = begin_writing_out(writing, begun, digester.size_bytes)
                     on_bytes(count)
                 source.check(digester.size_bytes, size_bytes)
                 digester.check(source.path)
@@ -151,7 +142,7 @@ class Landing:
         with source:
             writing = self._open(temporary)
             try:
-                if not _kernel_copy(source, writing, target, on_bytes):
+                if not kernel_copy(source, writing, target, on_bytes):
                     _remove(temporary)
                     return None
                 source.check(os.fstat(writing).st_size, size_bytes)
@@ -265,13 +256,9 @@ class Landing:
         """Whether all that was written to the file system of the root is durable now."""
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return _SYNCFS is not None and _SYNCFS(descriptor) == 0
+            return sync_file_system(descriptor)
         finally:
             os.close(descriptor)
-
-
-#: of glibc and musl; elsewhere each file is synced by itself
-_SYNCFS: Final = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 
 
 def _write_all(descriptor: int, chunk: bytes | memoryview, target: str) -> None:
@@ -281,30 +268,6 @@ def _write_all(descriptor: int, chunk: bytes | memoryview, target: str) -> None:
             written += os.write(descriptor, memoryview(chunk)[written:])
     except OSError as error:
         raise as_federation_error(error, "write", target) from error
-
-
-def _kernel_copy(source: LocalReading, writing: int, target: str, on_bytes: Callable[[int], None]) -> bool:
-    reading, size_bytes = source.descriptor, source.size_bytes
-    try:
-        fcntl.ioctl(writing, _FICLONE, reading)
-    except OSError:
-        pass  # most file systems can't; what is wrong with the disk shows below
-    else:
-        on_bytes(size_bytes)
-        return True
-    copied = 0
-    try:
-        while copied < size_bytes:
-            count = os.copy_file_range(reading, writing, min(size_bytes - copied, _KERNEL_BYTES))
-            if count == 0:
-                return True  # cut while it was copied: the caller compares sizes
-            copied += count
-            on_bytes(count)
-    except OSError as error:
-        if copied == 0 and error.errno in _NO_KERNEL_COPY:
-            return False
-        raise as_federation_error(error, "write", target) from error
-    return True
 
 
 def _known_or_read(path: str, checksum: str | None) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from federation.datastore.checksum import Digester
 
-__all__ = ["PART_BYTES", "PARTS_AT_ONCE", "ObjectFiles"]
+__all__ = ["UPLOAD_BYTES", "WHOLE_BYTES", "ObjectFiles"]
 
 #: objects up to this size are one request and held in memory
 WHOLE_BYTES = 8 << 20
@@ -40,6 +40,8 @@ PARTS_AT_ONCE = 2
 _READ_BYTES = 2 << 20
 #: chunks that wait for being uploaded
 _QUEUED = 2
+#: of a large object in memory: parts on their way, the one that is filled, chunks before it
+UPLOAD_BYTES = (PARTS_AT_ONCE + 1) * PART_BYTES + (_QUEUED + 1) * _READ_BYTES
 #: how often somebody who waits for an upload looks whether it has failed
 _LOOK_S = 0.2
 _CHECKSUM = "sha256"

@@ -68,7 +68,9 @@ class _Watch:
                 if idle > _IDLE_LOOKS:
                     self._thread = None
                     return
-            while running:  # nothing of them is kept: a connection must not live as long as this thread sleeps
+            while (
+                running
+            ):  # nothing of them is kept: a connection must not live as long as this thread sleeps
                 running.pop().look()
 
 

@@ -32,12 +32,19 @@ def with_ranges(missing: Iterable[Missing], catalogs: Iterable[SiteCatalog]) -> 
 
 def _told(missing: Missing, catalogs: list[SiteCatalog]) -> Iterator[Missing]:
     copies: dict[object, SchemaCatalog] = {}
+    refused = {
+        held.schema
+        for site in catalogs
+        for held in site.schemas
+        if held.forbidden is not None and held.schema.site == site.site
+    }
     for site in sorted(catalogs, key=lambda catalog: catalog.site != missing.site):
         for held in site.schemas:
             is_meant = held.schema == missing.schema or (
                 missing.schema is None and held.schema.site == missing.site
             )
-            if is_meant and held.forbidden is None and missing.table in held.stats:
+            is_told = held.forbidden is None and held.schema not in refused
+            if is_meant and is_told and missing.table in held.stats:
                 copies.setdefault(held.schema, held)  # the owner's own word comes first
     if not copies:
         yield missing

@@ -67,9 +67,7 @@ def distinct_keys(key: KeyInput, rows: Mapping[str, pa.Table]) -> pa.Table:
         different = together.group_by(list(key.columns), use_threads=False).aggregate([])
     first = rows[key.sources[0].fragment]
     types = [first.schema.field(column).type for column in key.sources[0].columns]
-    columns = [
-        _typed(different.column(name), type_) for name, type_ in zip(key.columns, types, strict=True)
-    ]
+    columns = [_typed(different.column(name), type_) for name, type_ in zip(key.columns, types, strict=True)]
     return pa.Table.from_arrays(columns, names=list(key.columns))
 
 
@@ -83,6 +81,4 @@ def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _typed(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
     if not isinstance(type_, pa.BaseExtensionType):
         return column
-    return pa.chunked_array(
-        [pa.ExtensionArray.from_storage(type_, chunk) for chunk in column.chunks], type_
-    )
+    return pa.chunked_array([pa.ExtensionArray.from_storage(type_, chunk) for chunk in column.chunks], type_)

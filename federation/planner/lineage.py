@@ -16,7 +16,7 @@ from federation.planner.plan import KeySource
 from federation.planner.scopes import sources_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from federation.model.logical import TableDef
     from federation.planner.draft import Draft
@@ -58,12 +58,10 @@ class Lineage:
             return None if fragment is None else (KeySource(fragment, tuple(names)),)
         if isinstance(node, exp.Subquery):
             return self.values(node.this, names)
+        if isinstance(node, exp.Union):
+            return _together(self.values(arm, own) for arm, own in _arms(node, names))
         if isinstance(node, exp.SetOperation):
-            left = self.values(node.this, names)
-            if not isinstance(node, exp.Union):
-                return left
-            right = self.values(node.expression, _by_position(node, names))
-            return None if left is None or right is None else (*left, *right)
+            return self.values(node.this, names)
         if isinstance(node, exp.Select):
             columns = output_columns(node, names)
             if columns is None:
@@ -88,9 +86,7 @@ class Lineage:
         if isinstance(node, exp.Subquery):
             return self.filtered(node.this, names)
         if isinstance(node, exp.SetOperation):
-            left = self.filtered(node.this, names)
-            right = self.filtered(node.expression, _by_position(node, names))
-            return None if left is None or right is None else (*left, *right)
+            return _together(self.filtered(arm, own) for arm, own in _arms(node, names))
         if isinstance(node, exp.Select):
             passed = passage(node, names, self._is_fixed)
             return None if passed is None else self.filtered(passed.source, passed.columns)
@@ -110,8 +106,7 @@ class Lineage:
         if isinstance(node, exp.Subquery):
             return self.never_null(node.this, name)
         if isinstance(node, exp.SetOperation):
-            (other,) = _by_position(node, [name])
-            return self.never_null(node.this, name) and self.never_null(node.expression, other)
+            return all(self.never_null(arm, own[0]) for arm, own in _arms(node, [name]))
         if isinstance(node, exp.Select):
             columns = output_columns(node, [name])
             if columns is None or any(join.side for join in node.args.get("joins") or ()):
@@ -159,9 +154,38 @@ class Lineage:
         return definition, tuple(column.name for column in columns)
 
 
-def _by_position(node: exp.SetOperation, names: Sequence[str]) -> list[str]:
-    left, right = node.this.named_selects, node.expression.named_selects
-    return [right[left.index(name)] if name in left else "" for name in names]
+def _together(found: Iterable[tuple[KeySource, ...] | None]) -> tuple[KeySource, ...] | None:
+    """All of them, where each is known."""
+    sources: list[KeySource] = []
+    for part in found:
+        if part is None:
+            return None
+        sources.extend(part)
+    return tuple(sources)
+
+
+def _arms(node: exp.SetOperation, names: Sequence[str]) -> list[tuple[exp.Expr, list[str]]]:
+    """What a chain of set operations of one kind puts together, each with its names for the outputs ``names``."""
+    arms: list[exp.Expr] = []
+    operand: exp.Expr = node
+    while type(operand) is type(node) and (
+        operand is node or not any(operand.args.get(part) for part in ("limit", "offset", "with_"))
+    ):
+        arms.append(operand.args["expression"])
+        operand = operand.this
+    arms.append(operand)
+    arms.reverse()
+    first = _named(arms[0])
+    places = [first.index(name) if name in first else len(first) for name in names]
+    found = []
+    for arm in arms:
+        own = [*_named(arm), ""]
+        found.append((arm, [own[min(place, len(own) - 1)] for place in places]))
+    return found
+
+
+def _named(node: exp.Expr) -> list[str]:
+    return list(node.named_selects) if isinstance(node, exp.Query) else []
 
 
 def _cte_of(table: exp.Table) -> exp.Expr | None:

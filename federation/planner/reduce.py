@@ -8,6 +8,7 @@ So a fragment that became small gives keys in its turn, and of two directions th
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -30,6 +31,8 @@ __all__ = ["reduce_fragments"]
 _GAIN_MIN_BYTES = 4 << 10
 #: tables of keys for one fragment
 _KEYS_MAX = 4
+#: fragments that a reason names, and pairs of them that it is told for
+_SHOWN_MAX = 8
 _KEY_COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,40}\Z")
 
 
@@ -73,7 +76,7 @@ def _choose(found: Sequence[Candidate], sizes: Sizes) -> list[_Step]:
         if best.gain < _GAIN_MIN_BYTES:
             return steps
         steps.append(best)
-        givers = {giver.fragment for giver in best.candidate.givers}
+        givers = frozenset(giver.fragment for giver in best.candidate.givers)
         key_count = _key_count(best.candidate, sizes)
         for receiver in best.receivers:
             sizes.reduce(receiver.fragment, receiver.columns, key_count, givers)
@@ -83,11 +86,12 @@ def _step(candidate: Candidate, sizes: Sizes, steps: Sequence[_Step]) -> _Step:
     """What a candidate would save now, in bytes; negative where it costs more."""
     key_count = _key_count(candidate, sizes)
     width = key_width(candidate.types)
-    givers = {giver.fragment for giver in candidate.givers}
+    givers = frozenset(giver.fragment for giver in candidate.givers)
+    awaited, taken = sizes.awaited(givers), _taken(givers, steps)
     receivers, saved = [], 0.0
     for receiver in candidate.receivers:
         fragment, columns = receiver.fragment, receiver.columns
-        if _is_taken(fragment, givers, steps) or any(sizes.depends(giver, fragment) for giver in givers):
+        if fragment in taken or fragment in awaited:
             continue
         if key_count > _key_count_max(receiver, candidate.types, sizes):
             continue
@@ -98,16 +102,18 @@ def _step(candidate: Candidate, sizes: Sizes, steps: Sequence[_Step]) -> _Step:
             saved += gain
     if not receivers:
         return _Step(candidate, (), -1.0)
-    more = {receiver.fragment: givers for receiver in receivers}
-    return _Step(candidate, tuple(receivers), saved - (sizes.waiting(more) - sizes.waiting()))
+    later = sizes.waiting({receiver.fragment for receiver in receivers}, givers) - sizes.waiting()
+    return _Step(candidate, tuple(receivers), saved - later)
 
 
-def _is_taken(fragment: str, givers: set[str], steps: Sequence[_Step]) -> bool:
-    """Whether a fragment has keys of the same fragments already, or of as many as it may have."""
-    inputs = [step for step in steps if any(one.fragment == fragment for one in step.receivers)]
-    return len(inputs) >= _KEYS_MAX or any(
-        {giver.fragment for giver in step.candidate.givers} == givers for step in inputs
-    )
+def _taken(givers: frozenset[str], steps: Sequence[_Step]) -> set[str]:
+    """Fragments that have keys of the same fragments already, or of as many as they may have."""
+    inputs = Counter(receiver.fragment for step in steps for receiver in step.receivers)
+    taken = {fragment for fragment, count in inputs.items() if count >= _KEYS_MAX}
+    for step in steps:
+        if {giver.fragment for giver in step.candidate.givers} == givers:
+            taken |= {receiver.fragment for receiver in step.receivers}
+    return taken
 
 
 def _key_count(candidate: Candidate, sizes: Sizes) -> float:
@@ -126,17 +132,24 @@ def _key_count_max(receiver: KeySource, types: Sequence[object], sizes: Sizes) -
 
 def _settle(steps: Sequence[_Step], sizes: Sizes) -> None:
     """Sizes in the order in which fragments run: a giver may have been reduced after its receiver."""
+    inputs: dict[str, list[tuple[_Step, KeySource]]] = {}
+    for step in steps:
+        for receiver in step.receivers:
+            inputs.setdefault(receiver.fragment, []).append((step, receiver))
+    counts: dict[int, float] = {}  # by step: its givers come before all of its receivers
     for fragment in sizes.in_order():
-        sizes.restore(fragment)
-        for step in steps:
-            for receiver in step.receivers:
-                if receiver.fragment == fragment:
-                    sizes.reduce(fragment, receiver.columns, _key_count(step.candidate, sizes), set())
+        if fragment in inputs:
+            sizes.restore(fragment)
+            for step, receiver in inputs[fragment]:
+                if id(step) not in counts:
+                    counts[id(step)] = _key_count(step.candidate, sizes)
+                sizes.reduce(fragment, receiver.columns, counts[id(step)], frozenset())
 
 
 def _narrow(draft: Draft, steps: Sequence[_Step], sizes: Sizes) -> None:
     """Write the conditions into the fragments' statements."""
     definitions = table_definitions(draft)
+    places = {fragment.id: number for number, fragment in enumerate(draft.fragments)}
     names: dict[tuple[KeySource, ...], str] = {}
     for step in steps:
         order = _by_values(step, sizes)
@@ -145,9 +158,8 @@ def _narrow(draft: Draft, steps: Sequence[_Step], sizes: Sizes) -> None:
         columns = _key_columns(givers[0].columns)
         key_count = round(_key_count(step.candidate, sizes))
         for receiver in step.receivers:
-            number, fragment = next(
-                (n, one) for n, one in enumerate(draft.fragments) if one.id == receiver.fragment
-            )
+            number = places[receiver.fragment]
+            fragment = draft.fragments[number]
             cut = draft.cut[fragment.id]
             wanted = _reordered(receiver, order).columns
             tree, conditions = narrowed(cut.tree, wanted, name, columns, definitions)
@@ -198,7 +210,10 @@ def _key_columns(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _shown(sources: Sequence[KeySource]) -> str:
-    fragments = ", ".join(dict.fromkeys(source.fragment for source in sources))
+    names = list(dict.fromkeys(source.fragment for source in sources))
+    fragments = ", ".join(names[:_SHOWN_MAX]) + (
+        f" and {len(names) - _SHOWN_MAX} more" * (len(names) > _SHOWN_MAX)
+    )
     return f"{fragments} ({', '.join(sources[0].columns)})"
 
 
@@ -216,6 +231,8 @@ def _explain_refused(draft: Draft, found: Sequence[Candidate], steps: Sequence[_
     }
     refused: dict[frozenset[str], float] = {}
     for candidate in found:
+        if len(candidate.givers) * len(candidate.receivers) > _SHOWN_MAX:
+            continue
         key_count = _key_count(candidate, sizes)
         for giver in candidate.givers:
             for receiver in candidate.receivers:

@@ -9,6 +9,7 @@ import attrs
 
 from federation.model.logical import LogicalType
 from federation.planner.key_links import find_links
+from federation.planner.plan import KeySource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from federation.planner.draft import Draft
     from federation.planner.key_links import Link
     from federation.planner.lineage import Lineage
-    from federation.planner.plan import KeySource
 
 __all__ = ["Candidate", "candidates"]
 
@@ -60,18 +60,49 @@ def _of_link(
     """A candidate for each choice of columns: few columns have few keys, many leave few rows."""
     pairs = list({receiver: (giver, receiver) for giver, receiver in reversed(link.pairs)}.values())[::-1]
     sizes = range(len(pairs), 0, -1) if len(pairs) <= _SUBSETS_MAX else (len(pairs), 1)
+    labels = (link.giver.label, link.receiver.label)
+    whole = _traced(link, pairs, lineage, types)
+    if whole is not None:
+        # what all columns pass through, some of them do
+        for size in sizes:
+            for places in combinations(range(len(pairs)), size):
+                yield Candidate(
+                    tuple(dict.fromkeys(_chosen(giver, places) for giver in whole[0])),
+                    tuple(_chosen(receiver, places) for receiver in whole[1]),
+                    tuple(whole[2][place] for place in places),
+                    labels,
+                    size == len(pairs),
+                )
+        return
     most = 0
     for size in sizes:
         for chosen in combinations(pairs, size):
-            givers = lineage.values(link.giver.node, [giver for giver, _ in chosen])
-            receivers = lineage.filtered(link.receiver.node, [receiver for _, receiver in chosen])
-            if givers is None or receivers is None:
-                continue
-            kinds = _types([*givers, *receivers], types)
-            if kinds is not None:
-                labels = (link.giver.label, link.receiver.label)
+            traced = _traced(link, chosen, lineage, types) if size < len(pairs) else None
+            if traced is not None:
                 most = max(most, size)
-                yield Candidate(tuple(dict.fromkeys(givers)), receivers, kinds, labels, size == most)
+                yield Candidate(tuple(dict.fromkeys(traced[0])), traced[1], traced[2], labels, size == most)
+
+
+_Traced = tuple[tuple[KeySource, ...], tuple[KeySource, ...], tuple[LogicalType, ...]]
+
+
+def _traced(
+    link: Link,
+    pairs: Sequence[tuple[str, str]],
+    lineage: Lineage,
+    types: dict[tuple[str, str], LogicalType | None],
+) -> _Traced | None:
+    """Givers, receivers and types of the link's columns ``pairs``."""
+    givers = lineage.values(link.giver.node, [giver for giver, _ in pairs])
+    receivers = None if givers is None else lineage.filtered(link.receiver.node, [one for _, one in pairs])
+    if givers is None or receivers is None:
+        return None
+    kinds = _types([*givers, *receivers], types)
+    return None if kinds is None else (givers, receivers, kinds)
+
+
+def _chosen(source: KeySource, places: Sequence[int]) -> KeySource:
+    return KeySource(source.fragment, tuple(source.columns[place] for place in places))
 
 
 def _types(

@@ -15,7 +15,7 @@ from federation.model.logical import LogicalType
 from federation.planner.profiles import DEFAULT_WIDTH, distinct_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from federation.planner.draft import Draft
     from federation.planner.plan import Fragment
@@ -70,8 +70,8 @@ class Sizes:
             fragment.id: _LOCAL_TRIP_BYTES if fragment.site in local else ROUND_TRIP_BYTES
             for fragment in draft.fragments
         }
-        #: the fragments that each one waits for
-        self.waits_for: dict[str, set[str]] = {fragment.id: set() for fragment in draft.fragments}
+        #: the fragments that each one waits for, by what it is asked with
+        self.waits_for: dict[str, list[frozenset[str]]] = {fragment.id: [] for fragment in draft.fragments}
 
     @staticmethod
     def _size(draft: Draft, fragment: Fragment) -> _Size:
@@ -119,12 +119,15 @@ class Sizes:
         """Rows of the fragment that ``key_count`` keys leave."""
         return self.rows(fragment) * min(1.0, key_count / max(self.keys(fragment, columns), 1.0))
 
-    def reduce(self, fragment: str, columns: Sequence[str], key_count: float, waits_for: set[str]) -> None:
+    def reduce(
+        self, fragment: str, columns: Sequence[str], key_count: float, waits_for: frozenset[str]
+    ) -> None:
         """Take it that a fragment is asked with keys, once others have answered."""
         size = self._sizes[fragment]
         size.rows = self.left(fragment, columns, key_count)
         size.reduced_by[frozenset(columns)] = key_count
-        self.waits_for[fragment] |= waits_for
+        if waits_for:
+            self.waits_for[fragment].append(waits_for)
 
     def restore(self, fragment: str) -> None:
         """Forget the keys that a fragment is asked with, but not for whom it waits."""
@@ -132,14 +135,22 @@ class Sizes:
         size.rows = size.all_rows
         size.reduced_by.clear()
 
-    def waiting(self, more: Mapping[str, set[str]] | None = None) -> int:
-        """What the longest chain of fragments that wait for each other costs, with ``more`` to wait for."""
+    def waiting(self, receivers: Collection[str] = (), givers: frozenset[str] = frozenset()) -> int:
+        """What the longest chain of fragments that wait costs, if ``receivers`` wait for ``givers`` too."""
         memory: dict[str, int] = {}
+        of_group: dict[int, int] = {}
+
+        def until_all(group: frozenset[str]) -> int:
+            if id(group) not in of_group:
+                of_group[id(group)] = max(map(until, group), default=0)
+            return of_group[id(group)]
 
         def until(fragment: str) -> int:
             if fragment not in memory:
-                before = self.waits_for[fragment] | (more or {}).get(fragment, set())
-                memory[fragment] = self._trips[fragment] + max(map(until, before), default=0)
+                before = max(map(until_all, self.waits_for[fragment]), default=0)
+                if fragment in receivers:
+                    before = max(before, until_all(givers))
+                memory[fragment] = self._trips[fragment] + before
             return memory[fragment]
 
         return max(map(until, self._sizes), default=0)
@@ -150,22 +161,22 @@ class Sizes:
 
         def add(fragment: str) -> None:
             if fragment not in ordered:
-                for before in sorted(self.waits_for[fragment]):
-                    add(before)
+                for group in self.waits_for[fragment]:
+                    for before in sorted(group):
+                        add(before)
                 ordered[fragment] = None
 
         for fragment in self._sizes:
             add(fragment)
         return list(ordered)
 
-    def depends(self, fragment: str, on: str) -> bool:
-        """Whether a fragment waits for another one, or is that one."""
-        todo, seen = [fragment], set()
+    def awaited(self, fragments: Iterable[str]) -> set[str]:
+        """These fragments and all that they wait for."""
+        todo, seen = list(fragments), set[str]()
         while todo:
             one = todo.pop()
-            if one == on:
-                return True
             if one not in seen:
                 seen.add(one)
-                todo.extend(self.waits_for[one])
-        return False
+                for group in self.waits_for[one]:
+                    todo.extend(group)
+        return seen

@@ -255,7 +255,9 @@ class SiteClient:
         request_id = current_request() or new_request_id()
         try:
             with self._pace.timed():
-                return method(request, timeout=timeout_s or self.timeout_s, metadata=self._metadata(request_id))
+                return method(
+                    request, timeout=timeout_s or self.timeout_s, metadata=self._metadata(request_id)
+                )
         except grpc.RpcError as error:
             raise from_rpc(error, self.site, self.address, request_id=request_id) from error
 

@@ -136,16 +136,22 @@ def test_a_fragment_is_joined_with_the_keys_that_are_sent(
     keys: pa.Array, expected: list[int], registry: Registry
 ) -> None:
     sql = f"SELECT d.id AS n FROM {DETECTORS} d JOIN param.wanted w ON w.value = d.id ORDER BY n"
-    assert run(registry, sql, NUMBERS, keys={"wanted": pa.table({"value": keys})})["n"].to_pylist() == expected
+    assert (
+        run(registry, sql, NUMBERS, keys={"wanted": pa.table({"value": keys})})["n"].to_pylist() == expected
+    )
 
 
 def test_keys_may_be_uuids_and_texts_with_percent_signs(registry: Registry) -> None:
     ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([IDS[2].bytes], pa.binary(16)))
     sql = 'SELECT d.dataset_id AS id FROM "summit/summit"."dataset" d JOIN param.ids k ON k.value = d.dataset_id'
-    found = run(registry, sql, (OutputColumn("id", LogicalType.UUID),), keys={"ids": pa.table({"value": ids})})
+    found = run(
+        registry, sql, (OutputColumn("id", LogicalType.UUID),), keys={"ids": pa.table({"value": ids})}
+    )
     assert found["id"].to_pylist() == [IDS[2]]
     sql = f"SELECT d.id AS n FROM {DETECTORS} d JOIN param.names k ON k.value = d.full_name WHERE k.value <> '%'"
-    assert run(registry, sql, NUMBERS, keys={"names": pa.table({"value": ["d3%", "d9%"]})})["n"].to_pylist() == [3]
+    assert run(registry, sql, NUMBERS, keys={"names": pa.table({"value": ["d3%", "d9%"]})})[
+        "n"
+    ].to_pylist() == [3]
 
 
 def test_an_answer_says_which_position_it_is_of(registry: Registry) -> None:

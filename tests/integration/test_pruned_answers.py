@@ -84,7 +84,7 @@ def statement(source: random.Random) -> str:
     return f"SELECT d.instrument, d.id, e.id AS other FROM detector d {join} {other} e ON {on} WHERE {where}"
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_answers_are_those_without_statistics(seed: int, registries: list[Registry]) -> None:
     source = random.Random(seed)
     for registry in registries:
@@ -97,11 +97,11 @@ def test_answers_are_those_without_statistics(seed: int, registries: list[Regist
     unknown = {registry.site: LocalSite(registry) for registry in registries}
     saved = 0
     with Coordinator("base", known) as informed, Coordinator("base", unknown) as plain:
-        for number in range(25):
+        for number in range(16):
             sql = statement(source)
             found, expected = informed.query(sql), plain.query(sql)
             assert sorted(map(repr, found)) == sorted(map(repr, expected)), (seed, number, sql)
             read = [{p.schema_id for p in result.positions} for result in (found, expected)]
             assert read[0] <= read[1], (seed, number, sql)
             saved += len(read[1]) - len(read[0])
-    assert saved > 10
+    assert saved > 5

@@ -251,6 +251,8 @@ def test_what_is_missing_has_the_times_that_were_last_heard_of(registry: Registr
     )
     assert [(one.column, one.least, one.greatest) for one in detectors.ranges] == [("id", "4", "9")]
     assert other == unknown
+    hidden = attrs.evolve(catalog, schemas=(attrs.evolve(held, stats=stats, forbidden=("no", "ask")),))
+    assert with_ranges(lost, [hidden, attrs.evolve(catalog, site="ncsa")]) == tuple(lost)
 
 
 # -- who asked, and what it may cost -----------------------------------------------------------------------------

@@ -105,7 +105,10 @@ def test_reads_shipped_keys_from_an_array_or_a_temporary_table() -> None:
 
 def test_asks_for_one_column_of_keys_by_an_array_or_a_list() -> None:
     sql = f"SELECT exposure FROM {RAW_SQL} r WHERE r.dataset_id IN (SELECT value FROM param.ids) AND exposure > 1"
-    assert '"dataset_id" IN (SELECT "ids"."value" AS "value" FROM "temp"."param_ids" AS "ids")' in sqlite(sql).sql
+    assert (
+        '"dataset_id" IN (SELECT "ids"."value" AS "value" FROM "temp"."param_ids" AS "ids")'
+        in sqlite(sql).sql
+    )
     assert '"dataset_id" = ANY(CAST(%(ids.value)s AS UUID[]))' in postgres(sql).sql
     assert postgres(sql).key_names == ("ids",)
 
@@ -129,7 +132,9 @@ def test_shipped_keys_work_on_postgres(postgres_url: str) -> None:
     lowered = postgres(sql)
     assert lowered.key_names == ("visits", "names")
     with psycopg.connect(postgres_url) as connection:
-        rows = connection.execute(lowered.sql, {"visits.value": [3, 1], "names.value": ["50%", "x"]}).fetchall()
+        rows = connection.execute(
+            lowered.sql, {"visits.value": [3, 1], "names.value": ["50%", "x"]}
+        ).fetchall()
     assert sorted(rows) == [(1, "50%"), (3, "50%"), (3, "x")]
 
 

@@ -9,6 +9,7 @@ import pytest
 from planner_federation import federation
 
 from federation.planner import PlanOptions, plan
+from federation.planner.breadth import JOINED_MAX, TABLES_MAX, WORDS_MAX
 from federation.planner.dialect import DEPTH_MAX, FUNCTIONS, TEXT_SIZE_MAX
 from federation.planner.pipeline import OPTIONAL_RULES
 from federation.planner.virtual import VIRTUAL_TABLES
@@ -23,7 +24,10 @@ def test_lists_exactly_the_functions_there_are() -> None:
 
 
 def test_gives_the_limits() -> None:
-    assert f"{TEXT_SIZE_MAX:,} characters and {DEPTH_MAX} levels" in PAGE
+    assert (
+        f"{TEXT_SIZE_MAX:,} characters, {WORDS_MAX:,} words and signs, {DEPTH_MAX} levels of nesting" in PAGE
+    )
+    assert f"{JOINED_MAX} tables in one FROM, and {TABLES_MAX:,} tables and sub-selects" in PAGE
 
 
 def test_names_the_virtual_tables() -> None:
