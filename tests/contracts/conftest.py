@@ -16,10 +16,11 @@ DatabaseFactory = Callable[[], Database]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseFactory:
-    """Opens one and the same database, empty at first, each time it is called."""
+    """Opens one and the same database each time it is called; empty at first, where no ``registry`` is made in it."""
     if request.param == "sqlite":
         return lambda: SqliteDatabase(tmp_path / "registry")
-    url: str = request.getfixturevalue("fresh_postgres_database")
+    is_made = "registry" in request.fixturenames  # it takes a while, and is the same each time
+    url: str = request.getfixturevalue("postgres_database_of_base" if is_made else "fresh_postgres_database")
     return lambda: PostgresDatabase(url, label="test")
 
 
