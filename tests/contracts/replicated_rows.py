@@ -37,7 +37,7 @@ def database_of(kind: str, directory: Path, url: str = "") -> Database:
 
 
 @contextmanager
-def _numbered_elsewhere(registry: Registry) -> Iterator[None]:
+def numbered_elsewhere(registry: Registry) -> Iterator[None]:
     """While this lasts, writers must leave their entries without a number."""
     if registry.database.kind == "sqlite":
         yield
@@ -53,7 +53,7 @@ def write(registry: Registry, first: int, count: int = 1) -> None:
     On PostgreSQL every second one commits while its log is being numbered by somebody else.
     """
     for number in range(first, first + count):
-        beside = _numbered_elsewhere(registry) if number % 2 else nullcontext()
+        beside = numbered_elsewhere(registry) if number % 2 else nullcontext()
         with beside, registry.transaction(registry.site) as tx:
             dimensions.insert_records(tx, "instrument", [{"name": "Cam"}])
             dimensions.insert_records(

@@ -12,13 +12,14 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from forked import run_command
-from replicated_rows import SUMMIT, open_registry, rows, write
+from replicated_rows import SUMMIT, numbered_elsewhere, open_registry, rows, write
 from site_processes import ACTOR, Sites
 
 from federation.changelog import chain_hash, log_state, read_entries
@@ -248,8 +249,9 @@ def small_tablespace(small_disk: Path, postgres_url: str) -> Iterator[str]:
             directory.rmdir()
 
 
+@pytest.mark.parametrize("are_numbered", [True, False])
 def test_a_full_tablespace_stops_writers_and_loses_nothing(
-    postgres_url: str, small_tablespace: str, tmp_path: Path
+    postgres_url: str, small_tablespace: str, tmp_path: Path, are_numbered: bool
 ) -> None:
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_url, autocommit=True) as admin:
@@ -257,12 +259,14 @@ def test_a_full_tablespace_stops_writers_and_loses_nothing(
         url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
         try:
             with open_registry(PostgresDatabase(url, label="test"), "summit") as registry:
-                _fill_tablespace(registry, url, small_tablespace, tmp_path)
+                _fill_tablespace(registry, url, small_tablespace, tmp_path, are_numbered=are_numbered)
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _fill_tablespace(registry: Registry, url: str, tablespace: str, tmp_path: Path) -> None:
+def _fill_tablespace(
+    registry: Registry, url: str, tablespace: str, tmp_path: Path, *, are_numbered: bool
+) -> None:
     def put(count: int, text: str = "") -> None:
         for _ in range(count):
             with registry.transaction("summit") as tx:
@@ -280,20 +284,33 @@ def _fill_tablespace(registry: Registry, url: str, tablespace: str, tmp_path: Pa
         put(9)
         assert lsn() == 9
         count_entries(registry.database, "summit")
-        with pytest.raises(LimitError, match="No space left"):
+        with (
+            nullcontext() if are_numbered else numbered_elsewhere(registry),
+            pytest.raises(LimitError, match="No space left"),
+        ):
             put(1000)
+        count = (connection.execute("SELECT count(*) FROM summit.change_log").fetchone() or (0,))[0]
+        assert count > 9
+        if are_numbered:  # nothing is to be written but what goes
+            assert lsn() == count
+            assert keeper.keep() == count - 1
+            assert keeper.problem(SUMMIT) == ""
+            connection.execute("ALTER TABLE summit.change_log SET TABLESPACE pg_default")
+            put(1, "again")
+            assert lsn() == count + 1
+            assert not keeper.problems
+            return
         with pytest.raises(LimitError):
             lsn()  # numbering takes space too
         keeper.keep()
         assert "No space left" in keeper.problem(SUMMIT)
-        (first, count) = (
-            connection.execute("SELECT min(lsn), count(*) FROM summit.change_log").fetchone() or ()
-        )
-        assert first == 9
+        first = connection.execute("SELECT min(lsn) FROM summit.change_log").fetchone()
+        assert first == (9,)
+        kept = (connection.execute("SELECT count(*) FROM summit.change_log").fetchone() or (0,))[0]
         connection.execute("ALTER TABLE summit.change_log SET TABLESPACE pg_default")  # there is space again
         put(1, "again")
-        assert lsn() == 9 + count
-        assert keeper.keep() == count
+        assert lsn() == 9 + kept
+        assert keeper.keep() == kept
         assert not keeper.problems
 
 
