@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 __all__ = ["SiteServer", "serve_site"]
 
 _READ_BYTES = 1 << 20
+#: how long a signal to stop may go unnoticed
+_STOP_CHECK_S = 0.5
 
 
 class SiteServer:
@@ -158,7 +160,9 @@ class SiteServer:
                     f"{self.config.name} serves {self.address} ({self.registry.database.describe()})\n"
                 )
                 sys.stdout.flush()
-            self._stop_asked.wait()
+            # a signal that comes just before a wait without an end would not wake it
+            while not self._stop_asked.wait(_STOP_CHECK_S):
+                pass
         finally:
             self.stop()
             for number, handler in previous.items():
