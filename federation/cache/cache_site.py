@@ -20,6 +20,7 @@ from federation.logs import fields
 from federation.registry.files.header_config import shipped_header_rules
 from federation.registry.files.header_translation import HeaderTranslator
 from federation.registry.files.ingest import ingest_files, load_header_mapping, read_data_id
+from federation.registry.retirement import list_retired
 from federation.services.server_lock import ServerLock
 
 if TYPE_CHECKING:
@@ -211,7 +212,8 @@ class CacheSite:
 
     def tidy(self) -> Tidied:
         """Set aside files that nothing names, and take back rows of files that are not there."""
-        return tidy(self.registry, self._datastore, self.index, self._directory / "orphans")
+        retired = [uri for one in list_retired(self._directory.parent / "retired") for uri in one.uris]
+        return tidy(self.registry, self._datastore, self.index, self._directory / "orphans", retired)
 
     def expire(self) -> Expired:
         """`Expiry.expire`."""

@@ -66,14 +66,20 @@ def take_stock(registry: Registry, index: CacheIndex, now_ns: int) -> None:
     index.forget(file.dataset_id for file in index.files() if file.dataset_id not in here)
 
 
-def tidy(registry: Registry, datastore: Datastore, index: CacheIndex, directory: Path) -> Tidied:
+def tidy(
+    registry: Registry, datastore: Datastore, index: CacheIndex, directory: Path, retired: Iterable[str] = ()
+) -> Tidied:
     """Move files that nothing names to ``directory``, and take back rows whose files are not there.
+
+    ``retired`` files stay: their datasets may be restored.
 
     Nothing is deleted: a file that nobody knows may be the only one of its kind.
     """
     root = datastore.local_root
     assert root is not None
-    named = {row["uri"] for _, row in _present(registry)} | {one.file.uri for one in index.leaving()}
+    named = (
+        {*retired} | {row["uri"] for _, row in _present(registry)} | {one.file.uri for one in index.leaving()}
+    )
     found: set[str] = set()
     orphans = []
     oldest = time.time() - ORPHAN_S

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cache_sites import Sites, content, identity, served, write_sites
 
+import federation
 from federation.cache.index import FOREVER_NS, Phase, Pin
 from federation.cli.main import main
 from federation.errors import LimitError, NotFoundError
@@ -221,3 +222,15 @@ def test_the_commands(both: Sites, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "pin", "base", "what", *where]) == 2
     assert main(["cache", "status", "ncsa", *where]) == 3
     assert "no [cache]" in capsys.readouterr().err
+
+
+def test_files_of_retired_datasets_stay(sites: Sites) -> None:
+    sites.deliver(1)
+    with sites.cache() as cache:
+        cache.take_in()
+        place = sites.place(1)
+        os.utime(place, (1, 1))
+        federation.retire_datasets([identity(1)], site="base", sites=sites.directory)
+        cache.take_stock()
+        assert cache.tidy().orphans == ()
+        assert place.read_bytes() == content(1)
