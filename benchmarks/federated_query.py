@@ -41,7 +41,7 @@ import federated_query_data as data
 import federated_query_ours as ours
 import federated_query_peer as peer
 import pyarrow as pa
-from replication_server import Proxy
+from replication_server import Proxy, postgres, server_url
 
 SECTIONS = ("near", "far", "traffic")
 ROUND_TRIP_S = 0.150
@@ -97,9 +97,11 @@ class Bench:
 def set_up(root: Path, n: int, names: Sequence[str], repeats: int) -> Iterator[Bench]:
     """Servers, filled tables, and foreign tables within this context."""
     with contextlib.ExitStack() as stack:
-        databases = {site: stack.enter_context(peer.postgres(root / f"pg_{site}")) for site in data.SITES}
-        fourth = stack.enter_context(peer.postgres(root / "pg_fourth"))
-        files = ours.new_sites(root, {site: peer.server_url(port) for site, port in databases.items()})
+        databases = {
+            site: stack.enter_context(postgres(root / f"pg_{site}", peer.SETTINGS)) for site in data.SITES
+        }
+        fourth = stack.enter_context(postgres(root / "pg_fourth", peer.SETTINGS))
+        files = ours.new_sites(root, {site: server_url(port) for site, port in databases.items()})
         ours.fill_all(files, n)
         for site, port in databases.items():
             peer.index_tables(port, site)

@@ -7,17 +7,12 @@ setting has a database of its own there.
 from __future__ import annotations
 
 import contextlib
-import os
-import pwd
-import subprocess
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import attrs
 import federated_query_data as data
 import psycopg
-from registry_server import programs
-from replication_server import free_port
+from replication_server import server_url
 
 SETTINGS = {
     "shared_buffers": "512MB",
@@ -45,39 +40,6 @@ class Tuning:
 #: query for which this takes seconds took a minute or more
 NEAR = {"first": Tuning(True, 1000), "second": Tuning(False, 50_000)}
 FAR = {"first": Tuning(False, 50_000, 200_000), "second": Tuning(False, 200_000, 200_000)}
-
-
-@contextlib.contextmanager
-def postgres(data_path: Path) -> Iterator[int]:
-    """An installed PostgreSQL on data of its own within this context; its port."""
-    data_path.mkdir()
-    user = None
-    if os.geteuid() == 0:  # PostgreSQL refuses to be run by root
-        user = "postgres"
-        account = pwd.getpwnam(user)
-        data_path.parent.chmod(0o755)
-        os.chown(data_path, account.pw_uid, account.pw_gid)
-
-    def run(program: str, *arguments: str) -> None:
-        command = [programs() / program, "-D", data_path, *arguments]
-        quiet = subprocess.DEVNULL
-        subprocess.run(command, check=True, user=user, cwd=data_path, stdout=quiet, stderr=quiet)
-
-    port = free_port()
-    run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-    settings = {**SETTINGS, "port": str(port), "unix_socket_directories": str(data_path)}
-    with (data_path / "postgresql.conf").open("a") as file:
-        file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
-    run("pg_ctl", "-w", "-l", str(data_path / "log"), "start")
-    try:
-        yield port
-    finally:
-        run("pg_ctl", "-w", "-m", "immediate", "stop")
-
-
-def server_url(port: int, database: str = "postgres") -> str:
-    """URL of a database on one of the servers."""
-    return f"postgresql://postgres@127.0.0.1:{port}/{database}"
 
 
 def index_tables(port: int, site: str) -> None:

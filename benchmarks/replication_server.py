@@ -15,7 +15,7 @@ import pwd
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -49,14 +49,16 @@ def postgres_pair(root: Path) -> Iterator[tuple[int, int]]:
     """Two servers with the same settings, the data of which is below ``root``; their ports."""
     with contextlib.ExitStack() as stack:
         yield (
-            stack.enter_context(_postgres(root / "pub", free_port())),
-            stack.enter_context(_postgres(root / "sub", free_port())),
+            stack.enter_context(postgres(root / "pub")),
+            stack.enter_context(postgres(root / "sub")),
         )
 
 
 @contextlib.contextmanager
-def _postgres(data: Path, port: int) -> Iterator[int]:
+def postgres(data: Path, settings: Mapping[str, str] = SETTINGS) -> Iterator[int]:
+    """An installed PostgreSQL with its own data in a new directory within this context; its port."""
     data.mkdir()
+    port = free_port()
     user = None
     if os.geteuid() == 0:  # PostgreSQL refuses to be run by root
         user = "postgres"
@@ -71,7 +73,7 @@ def _postgres(data: Path, port: int) -> Iterator[int]:
         )
 
     run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-    settings = {**SETTINGS, "port": str(port), "unix_socket_directories": str(data)}
+    settings = {**settings, "port": str(port), "unix_socket_directories": str(data)}
     with (data / "postgresql.conf").open("a") as file:
         file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
     run("pg_ctl", "-w", "-l", str(data / "log"), "start")
