@@ -26,9 +26,7 @@ from federation.registry.catalog import CatalogSource
 from federation.registry.grants import check_user
 from federation.request_context import RequestPool, request
 from federation.session_token import find_token
-from federation.session_watch import event_filter, parse_start, watch_session
-from federation.snapshot.manifest import FILE_NAME
-from federation.snapshot.open import open_snapshot as open_snapshot_registry
+from federation.snapshot.file_names import FILE_NAME
 from federation.wire.client import SiteClient
 
 if TYPE_CHECKING:
@@ -288,6 +286,9 @@ class Session:
         once: bool = False,
     ) -> Watch:
         """An iterator over what is committed to ``schemas`` from now on; `federation.watch` describes the rest."""
+        # replication is a third of what there is to import, and few sessions watch
+        from federation.session_watch import event_filter, parse_start, watch_session
+
         return watch_session(
             self,
             schemas,
@@ -354,6 +355,9 @@ def connect(
 
 def open_snapshot(path: str | Path) -> Session:
     """A session on the snapshot in a directory, read from its files alone."""
+    # what makes snapshots comes with it, and is not needed to ask sites
+    from federation.snapshot.open import open_snapshot as open_snapshot_registry
+
     with contextlib.ExitStack() as closing:
         registry = closing.enter_context(open_snapshot_registry(Path(path)))
         source = CatalogSource(registry)

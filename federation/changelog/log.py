@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 
     from federation.model.change import Change
 
-__all__ = ["LogState", "append", "create_log", "log_state", "log_tables", "move_to"]
+__all__ = [
+    "LogState",
+    "append",
+    "create_log",
+    "locked_state",
+    "log_state",
+    "log_tables",
+    "move_to",
+    "moving",
+]
 
 
 @attrs.frozen
@@ -106,19 +115,39 @@ def log_state(connection: sa.Connection, schema: str) -> LogState:
     state = log_tables(schema).state
     row = connection.execute(sa.select(state.c.epoch, state.c.lsn, state.c.chain)).first()
     if row is None:
-        raise NotFoundError(f"schema {schema} has no log state", hint="run: federation site init")
+        raise _no_state(schema)
     return LogState(row.epoch, row.lsn, bytes(row.chain))
 
 
 def move_to(connection: sa.Connection, schema: str, previous: LogState, target: LogState) -> bool:
     """Move a replica's watermark from ``previous``; False when it stands elsewhere (another follower was faster)."""
-    state = log_tables(schema).state
-    moved = connection.execute(
-        state.update()
-        .where(state.c.epoch == previous.epoch, state.c.lsn == previous.lsn, state.c.chain == previous.chain)
-        .values(epoch=target.epoch, lsn=target.lsn, chain=target.chain)
-    )
-    return moved.rowcount == 1
+    raw: Any = connection.connection.dbapi_connection  # every batch that is applied pays for this
+    statement, values = moving(connection.dialect.name, schema, previous, target)
+    return bool(raw.execute(statement, values).rowcount == 1)
+
+
+def moving(dialect: str, schema: str, previous: LogState, target: LogState) -> tuple[str, tuple[Any, ...]]:
+    """The statement and parameters that move a watermark; they change one row, or none where it stands elsewhere."""
+    state = f'"{schema}".log_state'
+    text = f"UPDATE {state} SET epoch = %s, lsn = %s, chain = %b WHERE epoch = %s AND lsn = %s AND chain = %b"
+    if dialect == "sqlite":
+        text = text.replace("%s", "?").replace("%b", "?")
+    return text, (target.epoch, target.lsn, target.chain, previous.epoch, previous.lsn, previous.chain)
+
+
+def locked_state(connection: sa.Connection, schema: str) -> LogState:
+    """Where a replica stands, once nobody else is applying to it."""
+    raw: Any = connection.connection.dbapi_connection
+    # a SQLite transaction that writes is the only one already
+    lock = " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
+    row = raw.execute(f'SELECT epoch, lsn, chain FROM "{schema}".log_state{lock}').fetchone()
+    if row is None:
+        raise _no_state(schema)
+    return LogState(*row)
+
+
+def _no_state(schema: str) -> NotFoundError:
+    return NotFoundError(f"schema {schema} has no log state", hint="run: federation site init")
 
 
 def append(connection: sa.Connection, schema: str, changes: Sequence[Change], committed_tai_ns: int) -> None:

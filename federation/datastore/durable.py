@@ -17,7 +17,7 @@ from federation.datastore.io_errors import as_federation_error
 from federation.errors import ConflictError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 __all__ = [
@@ -134,8 +134,9 @@ def _open_locked(temporary: Path) -> int:
         os.close(descriptor)  # another writer published or removed this one between open and lock
 
 
-def write_file(target: Path, content: bytes, *, owner: str = "") -> None:
-    """Put ``content`` at ``target``, durably, in one step for readers."""
+def write_file(target: Path, content: bytes | Iterable[bytes], *, owner: str = "") -> None:
+    """Put ``content``, or its parts as they come, at ``target``, durably, in one step for readers."""
     with partial_file(target, owner=owner) as file:
-        file.write(content)
+        for part in (content,) if isinstance(content, bytes) else content:
+            file.write(part)
         file.publish()

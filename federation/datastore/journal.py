@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS file (
 ) WITHOUT ROWID;
 """
 
+_PUBLISHED = "SELECT key, target_path, size_bytes, checksum, version FROM file WHERE state = 'published'"
+
 
 @attrs.frozen
 class JournalRow:
@@ -121,11 +123,12 @@ class TransferJournal:
 
     def published(self) -> Iterator[JournalRow]:
         """Files that some run published, in order of key."""
-        rows = self._connection.execute(
-            "SELECT key, target_path, size_bytes, checksum, version FROM file "
-            "WHERE state = 'published' ORDER BY key"
-        )
-        return (JournalRow(*row) for row in rows)
+        return (JournalRow(*row) for row in self._connection.execute(f"{_PUBLISHED} ORDER BY key"))
+
+    def published_file(self, key: str) -> JournalRow | None:
+        """One file if some run published it."""
+        row = self._connection.execute(f"{_PUBLISHED} AND key = ?", (key,)).fetchone()
+        return None if row is None else JournalRow(*row)
 
     def plan(self, files: Iterable[tuple[str, str]]) -> None:
         """Note (key, target path) of files about to be written, in one transaction."""

@@ -240,10 +240,9 @@ class _Run:
 
     def skip_journaled(self) -> list[TransferItem]:
         """The items that the journal does not show to be there unchanged; the others are skipped."""
-        published = {row.key: row for row in self.journal.published()}
         todo = []
         for item in self.items:
-            row = published.get(item.key)
+            row = self.journal.published_file(item.key)
             if row is not None and self._is_unchanged(item, row):
                 self._skip(Transferred(item.key, item.target_path, row.size_bytes, row.checksum))
             else:

@@ -11,7 +11,7 @@ from federation.planner.pushdown import conjuncts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["take_constants"]
+__all__ = ["fixed_columns", "take_constants"]
 
 
 def take_constants(tree: exp.Expr) -> Mapping[int, str | int]:
@@ -23,15 +23,7 @@ def take_constants(tree: exp.Expr) -> Mapping[int, str | int]:
         tree.args.get(part) for part in ("distinct", "group", "with_")
     ):
         return {}
-    where = tree.args.get("where")
-    fixed: dict[tuple[str, str], str | int] = {}
-    for condition in conjuncts(where.this if where else None):
-        if isinstance(condition, exp.EQ):
-            sides = (condition.this, condition.expression)
-            column = next((side for side in sides if isinstance(side, exp.Column)), None)
-            literal = next((side for side in sides if isinstance(side, exp.Literal)), None)
-            if column is not None and literal is not None and (literal.is_string or literal.is_int):
-                fixed[column.table, column.name] = literal.name if literal.is_string else int(literal.name)
+    fixed = fixed_columns(tree)
     order = tree.args.get("order")
     named = {column.name for column in order.find_all(exp.Column) if not column.table} if order else set()
     if order is not None and any(isinstance(item.this, exp.Literal) for item in order.expressions):
@@ -53,3 +45,17 @@ def take_constants(tree: exp.Expr) -> Mapping[int, str | int]:
         kept = [select for number, select in enumerate(tree.selects) if number not in found]
         tree.set("expressions", kept)
     return found
+
+
+def fixed_columns(tree: exp.Select) -> dict[tuple[str, str], str | int]:
+    """The columns, as (table, name), that WHERE equates with a text or an integer."""
+    where = tree.args.get("where")
+    fixed: dict[tuple[str, str], str | int] = {}
+    for condition in conjuncts(where.this if where else None):
+        if isinstance(condition, exp.EQ):
+            sides = (condition.this, condition.expression)
+            column = next((side for side in sides if isinstance(side, exp.Column)), None)
+            literal = next((side for side in sides if isinstance(side, exp.Literal)), None)
+            if column is not None and literal is not None and (literal.is_string or literal.is_int):
+                fixed[column.table, column.name] = literal.name if literal.is_string else int(literal.name)
+    return fixed

@@ -24,6 +24,7 @@ from federation.execution.key_tables import (
     lower_key_conditions,
     with_placeholders,
 )
+from federation.execution.packed_scan import PackedScan, packed_scan
 from federation.execution.sequence import in_sequence
 from federation.execution.sqlite_integers import guard_sums
 from federation.model.logical import ColumnDef, LogicalType
@@ -63,10 +64,12 @@ class LoweredPart:
     For PostgreSQL it has psycopg's named parameters, one array for each column of keys (`ArrayParameters`), and
     every other percent sign doubled; for SQLite the caller fills ``temp."param_<key>"``, which has these columns.
     ``constants`` are the values, by position, of columns that ``sql`` leaves out because its condition fixes them.
+    ``scan`` gives the same rows, where SQLite can pack them.
     """
 
     sql: str
     constants: Mapping[int, str | int] = attrs.field(factory=dict)
+    scan: PackedScan | None = None
 
 
 @attrs.frozen
@@ -137,7 +140,15 @@ def lower(
     parts = []
     for part in in_sequence(tree) if for_reading else (tree,):
         constants = take_constants(part) if for_reading else {}
-        parts.append(LoweredPart(_write(part, dialect), constants))
+        scan = None
+        if for_reading and dialect == "sqlite":
+            here = {
+                (one.physical.schema, one.physical.table.physical_name): one.physical.table
+                for one in sources.values()
+                if one.physical is not None
+            }
+            scan = packed_scan(part, here, lambda made: _write(made, dialect))
+        parts.append(LoweredPart(_write(part, dialect), constants, scan))
     return Lowered(tuple(parts), keys, columns)
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from federation.errors import FederationError
 from federation.execution.spatial_join import containing_pairs, meeting, overlapping_pairs
+from federation.model.polygon_overlaps import OPEN, OVERLAPPING, decided_overlaps
 from federation.model.region import circle
 from federation.model.region_arrays import PackedRegions, bounding_cones, decode_all, unit_vectors
 from federation.model.skypix import pixel_region, skypix_id
@@ -99,8 +100,11 @@ def _floats(column: Column) -> Any:
 def _region_overlaps(left: Column, right: Column) -> pa.Array:
     a, b = pack_arrow(left), pack_arrow(right)
     rows = np.flatnonzero(meeting(bounding_cones(a), bounding_cones(b)))
-    first, second = decode_all(a, rows), decode_all(b, rows)
+    decided = decided_overlaps(a, b, rows, rows)
     found = np.zeros(len(a), np.bool_)
+    found[rows] = decided == OVERLAPPING
+    rows = rows[decided == OPEN]
+    first, second = decode_all(a, rows), decode_all(b, rows)
     found[rows] = [first[row].overlaps(second[row]) is not False for row in rows.tolist()]
     return pa.array(found, mask=(a.lengths == 0) | (b.lengths == 0))
 

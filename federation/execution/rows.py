@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sqlite3
 import time
@@ -17,6 +18,7 @@ from federation.errors import CorruptionError, LimitError, QueryError, Unavailab
 from federation.execution.caller_watch import cancelled_without_caller
 from federation.execution.cost import STEPS, StepsSpent, check_estimate
 from federation.execution.key_tables import ArrayParameters, fill_key_table
+from federation.execution.packed_reading import lies_in_order, packed_rows
 from federation.storage import PostgresDatabase
 from federation.wire.arrow import retype_batch, rows_to_batch
 from federation.wire.messages import ExecuteCall
@@ -36,6 +38,8 @@ FIRST_ROWS = 500
 BATCH_ROWS = 16_384
 #: rows that sqlite3 makes Python objects of at a time: with many more they fall out of the processor's cache
 _FETCH_ROWS = 2_000
+#: PostgreSQL's rows that are taken without Arrow: so few are here before another connection has joined the snapshot
+FEW_ROWS = 1_000
 #: PostgreSQL's batches, in bytes as they come: about as many rows
 _BATCH_BYTES = 64 << 10
 _ALWAYS_ACTIVE = attrs.fields(ExecuteCall).is_active.default
@@ -48,15 +52,18 @@ def read_batches(
     call: ExecuteCall,
     schema: pa.Schema,
     cost_max: float = math.inf,
+    *,
+    expects_few: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Run ``lowered`` in the transaction of ``connection``; leaving the iterator ends the database's work.
 
+    With ``expects_few``, of about `FEW_ROWS`, more rows come as well, but take longer.
     Raises `LimitError` when time runs out, the caller is gone or it costs more than ``cost_max``, `QueryError` for a
     value out of range.
     """
     with _driver_errors(database.describe(), call):
         if isinstance(database, PostgresDatabase):
-            yield from _postgres(database, connection, lowered, call, schema, cost_max)
+            yield from _postgres(database, connection, lowered, call, schema, cost_max, expects_few)
         else:
             raw = connection.connection.dbapi_connection
             yield from _sqlite(raw, lowered, call, schema, cost_max)
@@ -87,8 +94,13 @@ def _sqlite(
 def _fetched(cursor: sqlite3.Cursor, lowered: Lowered, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     size = FIRST_ROWS
     for part in lowered.parts:
-        cursor.execute(part.sql)
         fetched = _fetched_schema(part, schema)
+        if part.scan is not None and lies_in_order(cursor, part.scan):
+            for batch in packed_rows(cursor, part.scan, fetched, size, _FETCH_ROWS):
+                yield _with_constants(batch, part, schema)
+                size = _FETCH_ROWS
+            continue
+        cursor.execute(part.sql)
         while rows := cursor.fetchmany(size):
             yield _with_constants(rows_to_batch(rows, fetched), part, schema)
             size = _FETCH_ROWS
@@ -129,28 +141,65 @@ def _postgres(
     call: ExecuteCall,
     schema: pa.Schema,
     cost_max: float,
+    expects_few: bool,
 ) -> Iterator[pa.RecordBatch]:
-    """Arrow as the driver makes it of a binary COPY, on a connection that shares the snapshot."""
-    snapshot = connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, psycopg.Connection)
     parameters = ArrayParameters(call.keys)
     # COPY takes no parameters: keys are written into the text, quoted by the library
-    raw = connection.connection.dbapi_connection
-    assert isinstance(raw, psycopg.Connection)
     quoting = psycopg.ClientCursor(raw)
+    texts = [quoting.mogrify(part.sql, parameters) for part in lowered.parts]
     if cost_max < math.inf:
-        check_estimate(raw, [quoting.mogrify(part.sql, parameters) for part in lowered.parts], cost_max)
-    with database.arrow(snapshot, call.timeout_s) as arrow, ExitStack() as watched:
+        check_estimate(raw, texts, cost_max)
+    read = _read_few(raw, call) if expects_few else _copied(database, raw, call)
+    with read as batches_of:
+
+        def parts() -> Iterator[pa.RecordBatch]:
+            for part, text in zip(lowered.parts, texts, strict=True):
+                fetched = _fetched_schema(part, schema)
+                for batch in _gathered(batches_of(text, fetched)):
+                    yield _with_constants(batch, part, schema)
+
+        yield from _gathered(parts())
+
+
+@contextmanager
+def _copied(
+    database: PostgresDatabase, raw: psycopg.Connection[Any], call: ExecuteCall
+) -> Iterator[Callable[[str, pa.Schema], Iterator[pa.RecordBatch]]]:
+    """Arrow as the driver makes it of a binary COPY, on a connection that shares the snapshot of ``raw``."""
+    row = raw.execute("SELECT pg_export_snapshot()").fetchone()
+    assert row is not None
+    with database.arrow(row[0], call.timeout_s) as arrow, ExitStack() as watched:
         if call.is_active is not _ALWAYS_ACTIVE:
             watched.enter_context(cancelled_without_caller(call.is_active, arrow.cancel))
 
-        def read() -> Iterator[pa.RecordBatch]:
-            for part in lowered.parts:
-                fetched = _fetched_schema(part, schema)
-                with arrow.query(quoting.mogrify(part.sql, parameters), _BATCH_BYTES) as batches:
-                    for batch in _gathered(batches):
-                        yield _with_constants(retype_batch(batch, fetched), part, schema)
+        def batches(text: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+            with arrow.query(text, _BATCH_BYTES) as found:
+                for batch in found:
+                    yield retype_batch(batch, schema)
 
-        yield from _gathered(read())
+        yield batches
+
+
+@contextmanager
+def _read_few(
+    raw: psycopg.Connection[Any], call: ExecuteCall
+) -> Iterator[Callable[[str, pa.Schema], Iterator[pa.RecordBatch]]]:
+    """Arrow made of rows as Python objects, on the connection that has the snapshot already."""
+    is_over = _is_over(call)
+    with cancelled_without_caller(lambda: not is_over(), raw.cancel):
+
+        def batches(text: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+            with raw.cursor(binary=True) as cursor:
+                rows = cursor.stream(text.encode(), size=FEW_ROWS)
+                try:
+                    while found := list(itertools.islice(rows, FEW_ROWS)):
+                        yield rows_to_batch(found, schema)
+                finally:
+                    rows.close()  # type: ignore[attr-defined]  # a generator: what is left is cancelled
+
+        yield batches
 
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -16,7 +16,7 @@ from federation.errors import LimitError, QueryError
 from federation.execution.key_tables import key_columns
 from federation.execution.lowering import Lowered, PhysicalTable, lower
 from federation.execution.read_positions import check_snapshot
-from federation.execution.rows import read_batches
+from federation.execution.rows import FEW_ROWS, read_batches
 from federation.model.position import Position, SchemaId
 from federation.planner.parse import parse_query
 from federation.registry.access import Access
@@ -63,9 +63,7 @@ class SiteExecutor:
         self._access = access or Access(registry)
         self.row_count_max = row_count_max
         self._tables: dict[str, tuple[Mark, dict[str, TableDef]]] = {}
-        self._lowered: OrderedDict[_LoweredKey, tuple[tuple[dict[str, TableDef], ...], Lowered]] = (
-            OrderedDict()
-        )
+        self._lowered: OrderedDict[_LoweredKey, _Prepared] = OrderedDict()
         self._lock = threading.Lock()
 
     def execute(self, call: ExecuteCall) -> Answer:
@@ -92,7 +90,8 @@ class SiteExecutor:
         with database.read([one.physical for one in held]) as connection:
             marks = read_marks(connection, [one.physical for one in held])
             check_snapshot(self.registry.site, connection, held, marks, call.at)
-            lowered = self._lower(call, connection, held, marks)
+            prepared = self._lower(call, connection, held, marks)
+            lowered = prepared.lowered
             if lowered.column_names != tuple(name for name, _ in call.columns):
                 raise QueryError(
                     f"the statement gives columns {', '.join(lowered.column_names)}, "
@@ -104,7 +103,13 @@ class SiteExecutor:
             limit = min(filter(None, (call.row_count_max, self.row_count_max)))
             row_count = 0
             for batch in read_batches(
-                database, connection, lowered, call, schema, self._limits.fragment_cost_max
+                database,
+                connection,
+                lowered,
+                call,
+                schema,
+                self._limits.fragment_cost_max,
+                expects_few=prepared.row_count <= FEW_ROWS,
             ):
                 row_count += batch.num_rows
                 if row_count > limit:
@@ -113,6 +118,7 @@ class SiteExecutor:
                         hint="narrow the WHERE clause, add a LIMIT, or raise row_count_max in [query]",
                     )
                 yield batch
+            prepared.row_count = row_count
 
     def _referenced(self, sql: str) -> tuple[HeldSchema, ...]:
         """The schemas held here that a fragment names; `lower` refuses any other."""
@@ -121,27 +127,27 @@ class SiteExecutor:
 
     def _lower(
         self, call: ExecuteCall, connection: sa.Connection, held: Sequence[HeldSchema], marks: Sequence[Mark]
-    ) -> Lowered:
+    ) -> _Prepared:
         tables = tuple(self._tables_of(connection, one, mark) for one, mark in zip(held, marks, strict=True))
         keys = {name: key_columns(table) for name, table in call.keys.items()}
         key = _LoweredKey(call.sql, tuple(held), tuple(keys.items()))
         with self._lock:
             found = self._lowered.get(key)
-            if found is not None and found[0] == tables:
+            if found is not None and found.tables == tables:
                 self._lowered.move_to_end(key)
-                return found[1]
+                return found
         physical = {
             (str(one.schema), name): PhysicalTable(one.physical, table, one.schema.site)
             for one, known in zip(held, tables, strict=True)
             for name, table in known.items()
         }
         kind = self.registry.database.kind
-        lowered = lower(call.sql, kind, physical, keys, for_reading=True)
+        made = _Prepared(tables, lower(call.sql, kind, physical, keys, for_reading=True))
         with self._lock:
-            self._lowered[key] = (tables, lowered)
+            self._lowered[key] = made
             if len(self._lowered) > _KEPT:
                 self._lowered.popitem(last=False)
-        return lowered
+        return made
 
     def _tables_of(self, connection: sa.Connection, held: HeldSchema, mark: Mark) -> dict[str, TableDef]:
         """Logical tables of a schema; the same object as long as they are the same tables."""
@@ -164,6 +170,15 @@ class _LoweredKey:
     sql: str
     held: tuple[HeldSchema, ...]
     keys: tuple[tuple[str, KeyColumns], ...]
+
+
+@attrs.define(eq=False)
+class _Prepared:
+    """A lowered statement, and how many rows it gave the last time: infinite before it gave any."""
+
+    tables: tuple[dict[str, TableDef], ...]
+    lowered: Lowered
+    row_count: float = math.inf
 
 
 @lru_cache(maxsize=_KEPT)

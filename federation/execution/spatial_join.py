@@ -2,8 +2,8 @@
 
 Every region is bounded by a cone. Cones of like size are binned by their centre in a grid of cubes over the unit
 sphere, whose edge is the largest distance at which two of them can touch, so that a cone's partners lie in its own
-cube and the 26 around it. In three dimensions neither a pole nor right ascension 0 is special. What the cones leave
-is tested with lsst-sphgeom.
+cube and the 26 around it. In three dimensions neither a pole nor right ascension 0 is special. Of what the cones leave,
+polygons whose edges clearly separate them, or do not, are decided together; the rest is tested with lsst-sphgeom.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from federation.errors import LimitError
+from federation.model.polygon_overlaps import OPEN, OVERLAPPING, decided_overlaps
 from federation.model.region_arrays import Cones, bounding_cones, decode_all, unit_vectors
 
 if TYPE_CHECKING:
@@ -51,13 +52,17 @@ def overlapping_pairs(
     known_right: dict[int, object] = {}
 
     def test(rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+        decided = decided_overlaps(left, right, rows, others)
+        found: NDArray[np.bool_] = decided == OVERLAPPING
+        open_ = np.flatnonzero(decided == OPEN)
+        rows, others = rows[open_], others[open_]
         _decode_missing(left, rows, known_left)
         _decode_missing(right, others, known_right)
-        found = [
+        found[open_] = [
             known_left[a].overlaps(known_right[b]) is not False  # type: ignore[attr-defined]
             for a, b in zip(rows.tolist(), others.tolist(), strict=True)
         ]
-        return np.array(found, np.bool_)
+        return found
 
     return _collect(candidate_pairs(bounding_cones(left), bounding_cones(right)), test, tick)
 

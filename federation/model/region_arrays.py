@@ -88,10 +88,15 @@ class PackedRegions:
             raw = self.data[self.offsets[:-1][rows][:, None] + np.arange(1, length)]
         return np.ascontiguousarray(raw).view("<f8").astype(np.float64, copy=False)
 
-    def polygons(self) -> Iterator[tuple[Ints, Floats]]:
-        """Rows and vertices (rows, N, 3) of the well-formed polygons, for every number of vertices N."""
+    def polygons(self, wanted: Bools | None = None) -> Iterator[tuple[Ints, Floats]]:
+        """Rows and vertices (rows, N, 3) of the well-formed polygons, for every number of vertices N.
+
+        ``wanted`` says of each region whether it is asked for (None: all are).
+        """
         lengths = self.lengths
         is_polygon = (self.kinds == _POLYGON) & (lengths > 3 * _VERTEX_BYTES) & (lengths % _VERTEX_BYTES == 1)
+        if wanted is not None:
+            is_polygon &= wanted
         for length in np.unique(lengths[is_polygon]):
             rows = np.flatnonzero(is_polygon & (lengths == length))
             count = int(length) // _VERTEX_BYTES

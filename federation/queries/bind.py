@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
-from astropy.time import Time
 from lsst.sphgeom import LonLat, Region, UnitVector3d
 
 from federation.errors import QueryError
 from federation.model.suggestion import suggest
 from federation.model.timespan import Timespan
 from federation.queries import syntax
-from federation.queries.times import tai_ns
+from federation.queries.times import is_astropy_time, tai_ns
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -92,7 +91,8 @@ def _many(item: syntax.Node, bind: Mapping[str, Any], sql: str) -> list[syntax.N
 
 
 def _is_sequence(value: object) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, *_SCALARS, Time))
+    is_single = isinstance(value, (str, bytes, Mapping, *_SCALARS)) or is_astropy_time(value)
+    return isinstance(value, Iterable) and not is_single
 
 
 def _single(value: Any, node: syntax.Node, sql: str) -> syntax.Node:
@@ -118,7 +118,7 @@ def value_node(value: Any, position: int = 0) -> syntax.Node | None:
     """A value as a part of a condition; None when it can't be one."""
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, Time):
+    if is_astropy_time(value):
         return syntax.TimeLiteral(tai_ns(value), position=position) if value.isscalar else None
     if isinstance(value, _SCALARS):
         return syntax.Literal(value, bound=True, position=position)

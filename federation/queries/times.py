@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-
-from astropy.time import Time
+from typing import TYPE_CHECKING, TypeGuard
 
 from federation.errors import UserError
 from federation.model.timespan import parse_tai
 
-__all__ = ["parse_time", "tai_ns"]
+if TYPE_CHECKING:
+    from astropy.time import Time
+
+__all__ = ["is_astropy_time", "parse_time", "tai_ns"]
 
 _SCALES = ("tai", "utc")
 _FORMATS = ("iso", "mjd", "jd")
@@ -53,12 +56,20 @@ def _in_range(tai: int, text: str) -> int:
 
 
 def _time(value: str | float, format_: str, scale: str) -> Time:
+    from astropy.time import Time  # takes a while to import, and 12 MB
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of leap seconds that are not announced yet
             return Time(value, format=format_, scale=scale)
     except ValueError as error:
         raise UserError(f"{value!r} is not a moment: {error}".splitlines()[0], hint=_HINT) from error
+
+
+def is_astropy_time(value: object) -> TypeGuard[Time]:
+    """Whether a value is an astropy time: nobody has one who has not imported the module."""
+    module = sys.modules.get("astropy.time")
+    return module is not None and isinstance(value, module.Time)
 
 
 def tai_ns(time: Time) -> int:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Columns = Sequence[Sequence[Any]]
 
-__all__ = ["delete_columns", "insert_columns", "upsert_columns"]
+__all__ = ["COPY_ROWS_MIN", "delete_columns", "insert_columns", "upsert_columns", "upsert_statement"]
 
 #: below this COPY costs more than it saves
 COPY_ROWS_MIN = 50
@@ -234,7 +234,7 @@ def _on_conflict(table: TableDef, names: Sequence[str]) -> sql.Composed:
 def _postgres_upsert(
     raw: Any, physical: sa.Table, table: TableDef, names: Sequence[str], columns: Columns
 ) -> None:
-    statement = _upsert_statement(str(physical.schema), physical.name, table, tuple(names))
+    statement = upsert_statement(str(physical.schema), physical.name, table, tuple(names))
     if len(columns[0]) == 1:
         raw.execute(statement, [column[0] for column in columns], prepare=True)
         return
@@ -243,7 +243,8 @@ def _postgres_upsert(
 
 
 @lru_cache(maxsize=1024)
-def _upsert_statement(schema: str, physical: str, table: TableDef, names: tuple[str, ...]) -> str:
+def upsert_statement(schema: str, physical: str, table: TableDef, names: tuple[str, ...]) -> str:
+    """PostgreSQL's statement that inserts a row of these values, or replaces the one that has its key."""
     values = sql.SQL(", ").join(_placeholder(table, name) for name in names)
     statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
         sql.Identifier(schema, physical), _identifiers(names), values

@@ -46,7 +46,10 @@ def read_marks(connection: sa.Connection, schemas: Sequence[str]) -> tuple[Mark,
     """Marks of physical schemas, as an open connection sees them; `NotFoundError` where one is no longer there."""
     if not schemas:
         return ()
-    return _marks(connection.exec_driver_sql(_statement(tuple(schemas))).all(), schemas)
+    # every fragment begins with it; the driver's own connection takes a third of the time
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    return _marks(raw.execute(_statement(tuple(schemas))).fetchall(), schemas)
 
 
 def glance_at_marks(database: Database, schemas: Sequence[str]) -> tuple[Mark, ...]:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
-import sqlalchemy as sa
 
-from federation.changelog import LogState, move_to
+from federation.changelog import LogState, log, move_to
 from federation.changelog.epochs import begin_epoch
-from federation.changelog.log import log_tables
 from federation.changelog.merging import merged_changes
 from federation.changelog.relay_log import keep_entries
 from federation.killpoints import killpoint
 from federation.registry.provenance_cache import graph_cache
 from federation.registry.registry import DECLARING
+from federation.replication.few_rows import NotSoSimpleError, are_few, put_few
 from federation.replication.replica_rows import ReplicaRows
 from federation.replication.replica_tables import ReplicaTables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import sqlalchemy as sa
 
     from federation.model.change import Change
     from federation.model.logical import TableDef
@@ -49,35 +50,70 @@ class Applier:
         is not durable before `Database.make_durable`: what a crash takes back, the source still has. ``changes`` are
         those of the entries, where they have been decoded before.
         """
-        registry, held = self._registry, self._held
-        registry.check_writable()
+        self._registry.check_writable()
         if changes is None:
             changes = merged_changes([entry.body for entry in step.entries], apart=DECLARING)
         known, self._known = self._known, None
+        known_tables = known[1] if known and known[0] == step.previous else None
         try:
-            with registry.database.write(held.physical, durable=False) as connection:
-                if locked_state(connection, held) != step.previous:
-                    raise _Moved
-                killpoint("apply.before_rows")
-                tables = ReplicaTables(
-                    registry, held, connection, known[1] if known and known[0] == step.previous else None
-                )
-                _write_rows(tables, connection, changes)
-                killpoint("apply.before_watermark")
-                if not move_to(connection, held.physical, step.previous, step.target):
-                    raise _Moved
-                if keeps_log:
-                    keep_entries(connection, held.physical, step.entries)
-                if step.target.epoch != step.previous.epoch:
-                    begun = attrs.evolve(step.previous, epoch=step.target.epoch)
-                    begin_epoch(connection, held.physical, begun, registry.clock())
-                killpoint("apply.before_commit")
+            is_few = known_tables is not None and not keeps_log and self._is_quick(step, changes)
+            tables = self._put_few(step, changes, known_tables) if is_few else None
+            if tables is None:
+                tables = self._put_all(step, changes, known_tables, keeps_log=keeps_log)
         except _Moved:
             return False
         self._known = step.target, tables.tables
-        graph_cache(registry).applied(held.physical, step.previous, step.target, changes)
+        graph_cache(self._registry).applied(self._held.physical, step.previous, step.target, changes)
         killpoint("apply.after_commit")
         return True
+
+    def _is_quick(self, step: Apply, changes: Sequence[Change]) -> bool:
+        """Whether it can be done in one round trip to the database."""
+        is_postgres = self._registry.database.kind == "postgresql"
+        return is_postgres and step.target.epoch == step.previous.epoch and are_few(changes)
+
+    def _put_few(
+        self, step: Apply, changes: Sequence[Change], known: Mapping[str, TableDef] | None
+    ) -> ReplicaTables | None:
+        """The tables there are then; None, with nothing changed, where it is not as simple as that."""
+        registry, held = self._registry, self._held
+        try:
+            with registry.database.write(held.physical) as connection:
+                killpoint("apply.before_rows")
+                tables = ReplicaTables(registry, held, connection, known)
+                if not put_few(connection, held.physical, step, tables, changes):
+                    raise _Moved
+                killpoint("apply.before_commit")
+        except NotSoSimpleError:
+            return None
+        return tables
+
+    def _put_all(
+        self,
+        step: Apply,
+        changes: Sequence[Change],
+        known: Mapping[str, TableDef] | None,
+        *,
+        keeps_log: bool,
+    ) -> ReplicaTables:
+        """The tables there are then."""
+        registry, held = self._registry, self._held
+        with registry.database.write(held.physical, durable=False) as connection:
+            if locked_state(connection, held) != step.previous:
+                raise _Moved
+            killpoint("apply.before_rows")
+            tables = ReplicaTables(registry, held, connection, known)
+            _write_rows(tables, connection, changes)
+            killpoint("apply.before_watermark")
+            if not move_to(connection, held.physical, step.previous, step.target):
+                raise _Moved
+            if keeps_log:
+                keep_entries(connection, held.physical, step.entries)
+            if step.target.epoch != step.previous.epoch:
+                begun = attrs.evolve(step.previous, epoch=step.target.epoch)
+                begin_epoch(connection, held.physical, begun, registry.clock())
+            killpoint("apply.before_commit")
+        return tables
 
 
 def apply_entries(registry: Registry, held: HeldSchema, step: Apply) -> bool:
@@ -94,6 +130,4 @@ def _write_rows(tables: ReplicaTables, connection: sa.Connection, changes: Seque
 
 def locked_state(connection: sa.Connection, held: HeldSchema) -> LogState:
     """Where the replica stands, once no other follower is applying to it."""
-    state = log_tables(held.physical).state
-    row = connection.execute(sa.select(state.c.epoch, state.c.lsn, state.c.chain).with_for_update()).one()
-    return LogState(row.epoch, row.lsn, bytes(row.chain))
+    return log.locked_state(connection, held.physical)

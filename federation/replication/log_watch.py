@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from federation.changelog import LogState, log_state, read_entries, stamp
+from federation.changelog import LogState, stamp
+from federation.changelog.growth import growth
 from federation.errors import FederationError, UnavailableError
-from federation.storage import SqliteDatabase
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from federation.model.change import LogEntry
     from federation.registry.registry import Registry
     from federation.registry.schemas import HeldSchema
@@ -27,11 +28,9 @@ BATCH_BYTES, BATCH_ROWS = 4 << 20, 8000
 #: entries that are kept for those who are about as far; who is behind reads them from the database
 KEPT_BYTES = 16 << 20
 #: how often the log is looked at while entries come, and when none came for `QUIET_S`
-POLL_S, IDLE_POLL_S, QUIET_S = 0.001, 0.02, 1.0
-#: how long it is looked at each time after a SQLite file has changed
-_SETTLE_S = 0.02
-#: how often the database is read although its file has not changed since, as long as that was a moment ago
-UNSURE_POLL_S = 0.005
+POLL_S, IDLE_POLL_S, QUIET_S = 0.001, 0.01, 1.0
+#: an LSN that no log reaches: only its end is asked for
+_END = 2**62
 
 
 class LogWatches:
@@ -84,8 +83,6 @@ class LogWatch:
         self._error: FederationError | None = None
         self._kept: deque[LogEntry] = deque()
         self._kept_bytes = 0
-        self._mark: object = None
-        self._marked_at = self._looked_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"watch-{held.schema}", daemon=True)
 
     @property
@@ -144,47 +141,40 @@ class LogWatch:
                 text = str(error).splitlines()[0]
                 self._fail(UnavailableError(f"{self.held.schema}: {text}", hint="it is tried again"))
             is_quiet = self._error is not None or time.monotonic() > busy_until
-            # SQLite: looking at the file costs next to nothing, so it goes on often
-            self._stopping.wait(IDLE_POLL_S if is_quiet and self._mark is None else POLL_S)
+            self._stopping.wait(IDLE_POLL_S if is_quiet else POLL_S)
 
     def _fail(self, error: FederationError) -> None:
         with self._changed:
             self._error, self._state = error, None
             self._kept.clear()
-            self._kept_bytes, self._mark = 0, None
+            self._kept_bytes = 0
             self._changed.notify_all()
 
     def _look(self) -> bool:
         """Take in what is new; whether anything is."""
-        mark, now = self._file_mark(), time.monotonic()
-        if mark != self._mark:
-            self._marked_at = now
-        elif mark is not None and (now - self._marked_at > QUIET_S or now - self._looked_at < UNSURE_POLL_S):
-            return False
-        # else: a commit changes the file before it can be seen, so what was read since may be without it
-        self._looked_at = now
-        database, held = self.registry.database, self.held
-        while held.owned and stamp(database, held.physical):
-            pass
-        old = self._state
-        with database.read((held.physical,)) as connection:
-            state = log_state(connection, held.physical)
-            entries: list[LogEntry] = []
-            if old is not None and state.epoch == old.epoch and state.lsn - old.lsn > 0:
-                entries = read_entries(connection, held.physical, old.lsn, BATCH_BYTES, BATCH_ROWS)
-        with self._changed:
-            self._mark, self._error = mark, None
-            if state == old:
-                return False
-            self._keep(old, state, entries)
-            self._state = state
-            self._changed.notify_all()
-        return True
+        database, physical, old = self.registry.database, self.held.physical, self._state
+        found = growth(database, physical, _END if old is None else old.lsn, BATCH_BYTES)
+        if found.is_unnumbered and self.held.owned:
+            while stamp(database, physical):
+                pass
+            found = growth(database, physical, _END if old is None else old.lsn, BATCH_BYTES)
+        is_new = found.state != old
+        if is_new or self._error is not None:
+            with self._changed:
+                self._error = None
+                self._keep(old, found.state, found.entries)
+                self._state = found.state
+                self._changed.notify_all()
+        return is_new
 
-    def _keep(self, old: LogState | None, state: LogState, entries: list[LogEntry]) -> None:
+    def _keep(self, old: LogState | None, state: LogState, entries: Sequence[LogEntry]) -> None:
         """Keep new entries if they are all that is new, and forget the oldest where they are too much."""
         is_all = (
-            old is not None and entries and entries[0].lsn == old.lsn + 1 and entries[-1].lsn == state.lsn
+            old is not None
+            and state.epoch == old.epoch
+            and entries
+            and entries[0].lsn == old.lsn + 1
+            and entries[-1].lsn == state.lsn
         )
         if not is_all:
             self._kept.clear()
@@ -194,15 +184,3 @@ class LogWatch:
         self._kept_bytes += sum(len(entry.body) for entry in entries)
         while self._kept_bytes > KEPT_BYTES:
             self._kept_bytes -= len(self._kept.popleft().body)
-
-    def _file_mark(self) -> object:
-        """What changes when a SQLite schema is written to; None on PostgreSQL."""
-        database = self.registry.database
-        if not isinstance(database, SqliteDatabase):
-            return None
-        path, mark = database.path(self.held.physical), []
-        for file in (path, path.with_name(path.name + "-wal")):
-            with contextlib.suppress(FileNotFoundError):
-                found = file.stat()
-                mark += [found.st_mtime_ns, found.st_size]
-        return tuple(mark)

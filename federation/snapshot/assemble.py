@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,16 +17,18 @@ from federation.errors import ConflictError
 from federation.model.position import check_name, name_from
 from federation.snapshot.bag import PayloadFile, extend_bag, write_bag
 from federation.snapshot.crate import CRATE, describe
+from federation.snapshot.file_names import FILE_NAME
 from federation.snapshot.journal import SnapshotJournal
 from federation.snapshot.making import Making, closure_of, counts_of
-from federation.snapshot.manifest import FILE_NAME, Counts, Increment, Refusal, SnapshotManifest
-from federation.snapshot.registry_copy import create_registry, local_artifacts, open_registry
+from federation.snapshot.manifest import Counts, Increment, Refusal, SnapshotManifest
+from federation.snapshot.packed_ids import PackedIds
+from federation.snapshot.registry_copy import create_registry, ids_with_files, open_registry, own_files
 from federation.snapshot.registry_seal import REGISTRY, registry_files, seal, write_own_log
 from federation.snapshot.report import SnapshotReport, estimate
 from federation.snapshot.workspace import creation, extension, full_disk_as_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from federation.model.dimension import DimensionUniverse
@@ -79,11 +80,11 @@ def create_snapshot(
                 lambda _closure: create_registry(workspace.staging, name, universe),
                 lambda _closure: [],
             )
-            copied = making.files(name, _ids(rows["members"]) if files else set())
+            copied = making.files(name, wanted=files)
             created = rows["created_tai"]
             with open_registry(workspace.staging, name) as registry:
                 write_own_log(registry, f"{name} {created} 0", created)
-                counts, payload = counts_of(registry), _payload(registry, set())
+                counts = counts_of(registry)
                 increment = _increment("create", str(selection), selection.to_json(), rows, copied, counts)
                 manifest = SnapshotManifest(
                     name, name, created, tuple(rows["positions"]), str(selection), counts, universe.fingerprint,
@@ -93,7 +94,8 @@ def create_snapshot(
             seal(workspace.staging)
             write_file(workspace.staging / FILE_NAME, manifest.to_json())
             write_file(workspace.staging / CRATE, crate)
-            write_bag(workspace.staging, payload, _info(manifest))
+            with open_registry(workspace.staging, name, read_only=True) as registry:
+                write_bag(workspace.staging, _payload(registry, PackedIds()), _info(manifest))
             workspace.publish()
         workspace.discard()
     return SnapshotReport.of(target, counts, rows, copied, started)
@@ -165,7 +167,7 @@ def change_snapshot(
     name = SnapshotManifest.load(target).site
     if dry_run:
         with open_registry(target.absolute(), name, read_only=True) as registry:
-            known, universe = set(local_artifacts(registry)), registry.universe
+            known, universe = ids_with_files(registry), registry.universe
         closure = change.find(universe)
         return estimate(source, closure, target, files=change.files, known=known, started=started)
     with full_disk_as_limit(target), extension(target, discard=discard) as workspace:
@@ -179,7 +181,7 @@ def change_snapshot(
         with SnapshotJournal(workspace.journal_path, request) as journal:
             making = Making(source, workspace, journal, tell, workers, clock, mode)
             with open_registry(target.absolute(), name, read_only=True) as old:
-                universe, before, known = old.universe, counts_of(old), set(local_artifacts(old))
+                universe, before, known = old.universe, counts_of(old), ids_with_files(old)
                 gone: list[str] = []
 
                 def make(closure: Closure) -> Registry:
@@ -193,11 +195,11 @@ def change_snapshot(
                 rows = making.rows(
                     lambda: change.find(universe), make, lambda _closure: gone, moves=change.moves_positions
                 )
-            copied = making.files(name, _ids(rows["members"]) - known if change.files else set())
+            copied = making.files(name, wanted=change.files, before_bytes=before.size_bytes)
             moment = rows["created_tai"]
             with open_registry(workspace.staging, name) as registry:
                 write_own_log(registry, f"{name} {manifest.created_tai} {len(manifest.increments)}", moment)
-                counts, payload = counts_of(registry), _payload(registry, known)
+                counts, payload = counts_of(registry), list(_payload(registry, known))
                 added = _difference(counts, before)
                 increment = _increment(change.kind, change.text, change.request, rows, copied, added)
                 extended = attrs.evolve(
@@ -217,17 +219,13 @@ def change_snapshot(
     return SnapshotReport.of(target, added, rows, copied, started)
 
 
-def _ids(texts: list[str]) -> set[uuid.UUID]:
-    return {uuid.UUID(text) for text in texts}
-
-
-def _payload(registry: Registry, known: set[uuid.UUID]) -> list[PayloadFile]:
-    """The files of all datasets but the known ones."""
-    return [
+def _payload(registry: Registry, known: PackedIds) -> Iterator[PayloadFile]:
+    """The files of all datasets but the known ones, in order of path."""
+    return (
         PayloadFile(row["uri"], row["size_bytes"], row["checksum"])
-        for dataset_id, row in local_artifacts(registry).items()
-        if dataset_id not in known
-    ]
+        for row in own_files(registry)
+        if not known or row["dataset_id"] not in known
+    )
 
 
 def _increment(

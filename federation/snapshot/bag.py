@@ -16,6 +16,7 @@ from federation.datastore import checksum as checksums
 from federation.datastore.durable import fsync_directory, make_directories, write_file
 from federation.datastore.io_errors import as_federation_error
 from federation.errors import ConflictError, CorruptionError, UserError
+from federation.registry.keyed import chunks
 from federation.snapshot import bag_text
 from federation.snapshot.bag_text import BAG_INFO, BAGIT, MANIFEST, PAYLOAD, TAG_MANIFEST
 
@@ -26,6 +27,8 @@ __all__ = ["COMMIT", "PayloadFile", "extend_bag", "recover_bag", "remove_surplus
 
 #: in a staging directory: the extension is complete and must be carried out
 COMMIT = "COMMIT"
+#: lines of a manifest that are written at a time
+_LINES = 1000
 
 
 @attrs.frozen
@@ -41,16 +44,22 @@ def write_bag(directory: Path, payload: Iterable[PayloadFile], info: Mapping[str
     """Make a bag of ``directory``, whose payload and other files are in place and durable.
 
     ``info`` gives the tags of ``bag-info.txt`` (Source-Organization, External-Identifier, Bagging-Date, ...);
-    Payload-Oxum is added. Raises `CorruptionError` when ``data/`` does not hold exactly the payload, by name and
-    size; the bytes are not read again.
+    Payload-Oxum is added. ``payload`` comes in order of path and is gone through once, so that it may be long. Raises
+    `CorruptionError` when ``data/`` does not hold exactly the payload, by name and size; the bytes are not read again.
     """
-    files = sorted(payload, key=lambda file: file.path)
-    _check_payload(directory, files)
     make_directories(directory / PAYLOAD)
     write_file(directory / BAGIT, bag_text.BAGIT_CONTENT)
-    oxum = bag_text.oxum(sum(file.size_bytes for file in files), len(files))
+    size_bytes = file_count = 0
+
+    def lines() -> Iterator[bytes]:
+        nonlocal size_bytes, file_count
+        for file in _checked_payload(directory, payload):
+            size_bytes, file_count = size_bytes + file.size_bytes, file_count + 1
+            yield bag_text.manifest_line(file.path, file.checksum)
+
+    write_file(directory / MANIFEST, map(b"".join, chunks(lines(), _LINES)))
+    oxum = bag_text.oxum(size_bytes, file_count)
     write_file(directory / BAG_INFO, bag_text.render_info({**info, bag_text.OXUM: oxum}))
-    write_file(directory / MANIFEST, bag_text.render_manifest({file.path: file.checksum for file in files}))
     tags = {path: checksums.of_file(directory / path)[1] for path in _tag_files(directory)}
     write_file(directory / TAG_MANIFEST, bag_text.render_manifest(tags))
 
@@ -139,7 +148,10 @@ def walk_files(directory: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     Symbolic links are given as they are and not followed.
     """
     try:
-        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+        # as its paths will be compared: "a-b" is before "a/b"
+        entries = sorted(
+            os.scandir(directory), key=lambda one: f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name
+        )
     except OSError as error:
         raise as_federation_error(error, "read", str(directory)) from error
     for entry in entries:
@@ -151,24 +163,35 @@ def walk_files(directory: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def _tag_files(directory: Path) -> Iterator[str]:
-    for path, _entry in walk_files(directory):
-        if not path.startswith(f"{PAYLOAD}/") and path != TAG_MANIFEST:
-            yield bag_text.check_path(path)
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name != PAYLOAD:
+                for path, _below in walk_files(Path(entry.path)):
+                    yield bag_text.check_path(f"{entry.name}/{path}")
+        elif entry.name != TAG_MANIFEST:
+            yield bag_text.check_path(entry.name)
 
 
-def _check_payload(directory: Path, files: list[PayloadFile]) -> None:
-    listed = {bag_text.check_path(file.path) for file in files}
-    if len(listed) != len(files):
-        raise UserError("a payload path is listed twice", hint="give each file a path of its own")
-    for file in files:
+def _checked_payload(directory: Path, payload: Iterable[PayloadFile]) -> Iterator[PayloadFile]:
+    """The payload, while it is compared with what is below ``data/``; both come in the same order."""
+    present = (f"{PAYLOAD}/{path}" for path, _entry in walk_files(directory / PAYLOAD))
+    found, last = next(present, None), ""
+    for file in payload:
+        if file.path == last:
+            raise UserError(f"payload {file.path} is listed twice", hint="give each file a path of its own")
+        if file.path < last:
+            raise UserError(f"payload {file.path} comes after {last}", hint="give the files in order of path")
         _check_present(directory, file)
-    if (directory / PAYLOAD).is_dir():
-        for path, _entry in walk_files(directory / PAYLOAD):
-            if f"{PAYLOAD}/{path}" not in listed:
-                raise CorruptionError(
-                    f"{directory}/{PAYLOAD}/{path} is no file of this snapshot",
-                    hint="remove it, then run again",
-                )
+        if found is not None and found < file.path:
+            break
+        if found == file.path:
+            found = next(present, None)
+        last = file.path
+        yield file
+    if found is not None:
+        raise CorruptionError(
+            f"{directory}/{found} is no file of this snapshot", hint="remove it, then run again"
+        )
 
 
 def _check_present(directory: Path, file: PayloadFile) -> None:

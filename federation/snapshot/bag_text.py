@@ -20,6 +20,7 @@ __all__ = [
     "PAYLOAD",
     "TAG_MANIFEST",
     "check_path",
+    "manifest_line",
     "oxum",
     "parse_info",
     "parse_manifest",
@@ -64,7 +65,12 @@ def check_path(path: str) -> str:
 
 def render_manifest(files: Mapping[str, str]) -> bytes:
     """One line for each path with its ``sha256:hex``, in order of path."""
-    return "".join(f"{files[path].removeprefix('sha256:')}  {path}\n" for path in sorted(files)).encode()
+    return b"".join(manifest_line(path, files[path]) for path in sorted(files))
+
+
+def manifest_line(path: str, checksum: str) -> bytes:
+    """The line of one path."""
+    return f"{checksum.removeprefix('sha256:')}  {path}\n".encode()
 
 
 def parse_manifest(content: bytes, name: str) -> dict[str, str]:

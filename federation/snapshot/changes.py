@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from federation.errors import NotFoundError
+from federation.registry.keyed import chunks
 from federation.snapshot.assemble import Change
 from federation.snapshot.closure import Closure, ClosureState
 from federation.snapshot.collected import CollectedRows, TableRows
@@ -14,10 +15,12 @@ from federation.snapshot.lookup import RowsByIds
 from federation.snapshot.manifest import SnapshotManifest
 from federation.snapshot.open import open_snapshot
 from federation.snapshot.options import ClosureOptions
+from federation.snapshot.packed_ids import PackedIds
 from federation.snapshot.registry_copy import (
     copy_rows,
     dataset_ids,
-    local_artifacts,
+    ids_with_files,
+    own_files,
     read_table,
     record_files,
 )
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from federation.registry.registry import Registry
     from federation.snapshot.source import SnapshotSource
 
+#: files noted at a time
+_FILES = 2000
+
 __all__ = ["as_sources_have_it", "fetching", "refreshing"]
 
 
@@ -40,14 +46,14 @@ def fetching(source: SnapshotSource, directory: Path, ids: Iterable[uuid.UUID] |
     `NotFoundError` for a dataset that is not in the snapshot.
     """
     with open_snapshot(directory) as registry:
-        held, files = dataset_ids(registry), local_artifacts(registry).keys()
-    wanted = held if ids is None else set(ids)
+        held, files = dataset_ids(registry), ids_with_files(registry)
+    wanted = held if ids is None else PackedIds(ids)
     if wanted - held:
         raise NotFoundError(
             f"dataset {min(wanted - held)} is not in the snapshot {directory}",
             hint="add it: federation snapshot extend",
         )
-    lacking = frozenset(wanted - files)
+    lacking = wanted - files
 
     def find(_universe: DimensionUniverse) -> Closure:
         """Where the files are now: they may have been moved since."""
@@ -116,5 +122,6 @@ def _keep(old: Registry, made: Registry, closure: Closure) -> list[str]:
                 if rows:
                     parts.append(TableRows(held.schema, table.name, names, rows))
         copy_rows(made, attrs.evolve(closure, rows=tuple(parts)), ())
-    record_files(made, list(local_artifacts(old).values()))
+    for files in chunks(own_files(old), _FILES):
+        record_files(made, files)
     return sorted(map(str, gone))

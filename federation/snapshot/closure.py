@@ -31,10 +31,13 @@ from federation.snapshot.collected import CollectedRows, TableRows
 from federation.snapshot.dimension_closure import DimensionClosure
 from federation.snapshot.extents import temporal_dimensions
 from federation.snapshot.options import ClosureOptions
+from federation.snapshot.packed_ids import PackedIds
 from federation.snapshot.pending import Pending
+from federation.snapshot.scratch import FlaggedKeys, scratch_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from federation.model.dimension import DimensionGroup, DimensionUniverse
     from federation.snapshot.lookup import Answer, Requests
@@ -43,6 +46,8 @@ __all__ = ["Closure", "ClosureState"]
 
 #: tables that are asked for every member
 _OF_MEMBERS = ("dataset", "artifact", "calibration", "collection_member", "activity_dataset")
+#: what an end of an edge is to it
+_MADE, _USED = 1, 2
 
 
 @attrs.frozen
@@ -53,7 +58,7 @@ class Closure:
     table the keys that something refers to and nobody knows.
     """
 
-    members: frozenset[uuid.UUID]
+    members: AbstractSet[uuid.UUID]
     rows: tuple[TableRows, ...]
     missing: Mapping[str, tuple[tuple[Any, ...], ...]]
     rounds: int
@@ -80,15 +85,16 @@ class ClosureState:
         self._universe, self._options = universe, options
         self._keys = {table.name: table.key for table in system_tables()}
         self._pending = Pending()
-        self._collected = CollectedRows()
-        self._dimensions = DimensionClosure(universe, self._pending)
+        scratch = scratch_database()
+        self._collected = CollectedRows(scratch)
+        self._dimensions = DimensionClosure(universe, self._pending, FlaggedKeys(scratch, "record"))
         self._of_members = (*_OF_MEMBERS, *(("metric",) if options.metrics else ()), *options.user_tables)
         self._rounds = 0
-        self._members: set[uuid.UUID] = set()
+        #: the number of a member is the place of its type in `_type_names`, 0 as long as that is not known
+        self._members = FlaggedKeys(scratch, "member")
+        self._type_names: list[str] = [""]
         self._inputs: dict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
-        self._type_of: dict[uuid.UUID, str] = {}
-        self._activities: set[uuid.UUID] = set()
-        self._activities_found: set[uuid.UUID] = set()
+        self._activities = FlaggedKeys(scratch, "activity")  # 1 when it has been found
         self._member_types: set[str] = set()
         self._types: dict[str, _KnownType] = {}
         self._collections: dict[str, str] = {}  # type by name, of those that some site has
@@ -97,8 +103,7 @@ class ClosureState:
         self._children: dict[str, set[str]] = defaultdict(set)
         self._calibrations = CalibrationSearch((), self._pending, self._dimensions)
         #: ends of edges that were followed to their end, where only the outermost inputs are members
-        self._made: set[uuid.UUID] = set()
-        self._used: set[uuid.UUID] = set()
+        self._ends = FlaggedKeys(scratch, "edge_end")
 
     def start(
         self,
@@ -133,8 +138,8 @@ class ClosureState:
                     self._follow(row)
                 else:
                     self._take(answer.table, row)
-        for dataset_id in self._used - self._made:
-            self._add_member(dataset_id, inputs_known=True)
+        for key in self._ends.having(_USED):
+            self._add_member(uuid.UUID(bytes=key), inputs_known=True)
         self._dimensions.settle()
         for dataset_id in self._calibrations.follow(self._collections, self._children):
             self._add_member(dataset_id)
@@ -147,9 +152,8 @@ class ClosureState:
 
     def closure(self) -> Closure:
         """The result so far; complete when the last call asked for nothing."""
-        return Closure(
-            frozenset(self._members), self._collected.select(self._belongs), self._missing(), self._rounds
-        )
+        members = PackedIds.joined(b"".join(self._members.having()))
+        return Closure(members, self._collected.select(self._belongs), self._missing(), self._rounds)
 
     def _next(self) -> Requests:
         requests = self._pending.take()
@@ -169,15 +173,15 @@ class ClosureState:
             self._add_member(row["dataset_id"], inputs_known=True)
             self._add_member(row["input_id"], inputs_known=True)
         else:
-            self._made.add(row["dataset_id"])
-            self._used.add(row["input_id"])
+            self._ends.flag(row["dataset_id"].bytes, _MADE)
+            self._ends.flag(row["input_id"].bytes, _USED)
 
     def _take(self, table: str, row: Mapping[str, Any]) -> None:
         match table:
             case "provenance":
                 if not self._options.fixed:
                     self._inputs[row["dataset_id"]].add(row["input_id"])
-                    if row["dataset_id"] in self._members:
+                    if self._is_member(row["dataset_id"]):
                         self._add_member(row["input_id"])
             case "dataset":
                 self._take_dataset(row)
@@ -186,7 +190,7 @@ class ClosureState:
             case "calibration":
                 self._take_calibration(row)
             case "collection_member":
-                if row["dataset_id"] in self._members:
+                if self._is_member(row["dataset_id"]):
                     self._want_collection(row["collection"])
             case "collection":
                 self._collections[row["name"]] = row["type"]
@@ -197,24 +201,27 @@ class ClosureState:
             case "artifact" | "metric" | "user_table":
                 pass
             case "activity":
-                self._activities_found.add(row["activity_id"])
+                self._activities.put(row["activity_id"].bytes, 1)
             case "activity_dataset":
                 # not those that only read a member: others than the chosen datasets may be made from it
-                if row["role"] == "output" and row["dataset_id"] in self._members:
-                    self._activities.add(row["activity_id"])
-                    self._pending.ask_ids("activity", "activity_id", (row["activity_id"],))
+                activity = row["activity_id"]
+                is_maker = row["role"] == "output" and self._is_member(row["dataset_id"])
+                if is_maker and self._activities.add(activity.bytes):
+                    self._pending.ask_once("activity", "activity_id", activity)
             case _ if table in self._universe:
                 self._dimensions.take(table, row)
             case _ if table not in self._options.user_tables:
                 self._take_typed(table, row)
 
+    def _is_member(self, dataset_id: uuid.UUID) -> bool:
+        return dataset_id.bytes in self._members
+
     def _add_member(self, dataset_id: uuid.UUID, *, inputs_known: bool = False) -> None:
         todo = [dataset_id]
         while todo:
             member = todo.pop()
-            if member in self._members:
+            if not self._members.add(member.bytes):
                 continue
-            self._members.add(member)
             if not inputs_known:
                 self._ask_inputs(member)
             self._pending.ask_members(self._of_members, member)
@@ -238,17 +245,22 @@ class ClosureState:
 
     def _take_dataset(self, row: Mapping[str, Any]) -> None:
         dataset_id, type_name = row["dataset_id"], row["dataset_type"]
-        if dataset_id not in self._members:
+        known = self._members.number(dataset_id.bytes)
+        if known is None:
             return
-        if self._type_of.setdefault(dataset_id, type_name) != type_name:
+        self._want_collection(row["run"])
+        if known == 0:
+            if type_name not in self._member_types:
+                self._member_types.add(type_name)
+                self._type_names.append(type_name)
+                self._want_type(type_name)
+            self._members.put(dataset_id.bytes, self._type_names.index(type_name))
+            self._pending.ask_once(type_name, "dataset_id", dataset_id)
+        elif self._type_names[known] != type_name:
             raise ConflictError(
-                f"dataset {dataset_id} is a {self._type_of[dataset_id]} in one schema and a {type_name} in another",
+                f"dataset {dataset_id} is a {self._type_names[known]} in one schema and a {type_name} in another",
                 hint="compare the schemas with: federation replica verify",
             )
-        self._member_types.add(type_name)
-        self._want_type(type_name)
-        self._want_collection(row["run"])
-        self._pending.ask_ids(type_name, "dataset_id", (dataset_id,))
 
     def _want_type(self, name: str) -> None:
         self._pending.ask_keys("dataset_type", ("name",), ((name,),))
@@ -270,7 +282,7 @@ class ClosureState:
             return  # reported as missing
         known = self._types[type_name]
         group = known.group
-        if row["dataset_id"] not in self._members:
+        if not self._is_member(row["dataset_id"]):
             self._calibrations.describe(type_name, group, row)
             return
         data_id = {name: row[name] for name in group.names}
@@ -280,15 +292,17 @@ class ClosureState:
 
     def _take_calibration(self, row: Mapping[str, Any]) -> None:
         dataset_id = row["dataset_id"]
-        if dataset_id in self._members:
+        if self._is_member(dataset_id):
             self._want_collection(row["collection"])
-        if self._calibrations.certify(row):
+        # of a member whose type is known the row has been asked for
+        if self._calibrations.certify(row) and not self._members.number(dataset_id.bytes):
             self._want_type(row["dataset_type"])
             self._pending.ask_ids(row["dataset_type"], "dataset_id", (dataset_id,))
 
     def _want_collection(self, name: str) -> None:
-        self._collections_wanted.add(name)
-        self._pending.ask_keys("collection", ("name",), ((name,),))
+        if name not in self._collections_wanted:
+            self._collections_wanted.add(name)
+            self._pending.ask_keys("collection", ("name",), ((name,),))
 
     def _want_chain(self, name: str) -> None:
         todo = [name]
@@ -309,9 +323,9 @@ class ClosureState:
             case "collection_chain":
                 return row["parent"] in self._chains
             case "activity":
-                return row["activity_id"] in self._activities
+                return row["activity_id"].bytes in self._activities
             case "activity_dataset":
-                return row["activity_id"] in self._activities and row["dataset_id"] in self._members
+                return row["activity_id"].bytes in self._activities and self._is_member(row["dataset_id"])
             case "user_table":
                 return row["name"] in self._options.user_tables
             case "provenance" if not self._options.intermediates:
@@ -319,14 +333,14 @@ class ClosureState:
             case _ if table in self._universe:
                 return self._dimensions.belongs(table, row)
             case _:
-                return row["dataset_id"] in self._members
+                return self._is_member(row["dataset_id"])
 
     def _missing(self) -> dict[str, tuple[tuple[Any, ...], ...]]:
         missing: dict[str, set[tuple[Any, ...]]] = {
-            "dataset": {(member,) for member in self._members - self._type_of.keys()},
+            "dataset": {(uuid.UUID(bytes=key),) for key in self._members.having(0)},
             "dataset_type": {(name,) for name in self._member_types - self._types.keys()},
             "collection": {(name,) for name in self._collections_wanted - self._collections.keys()},
-            "activity": {(activity,) for activity in self._activities - self._activities_found},
+            "activity": {(uuid.UUID(bytes=key),) for key in self._activities.having(0)},
             **self._dimensions.missing(),
         }
         return {table: tuple(sorted(keys)) for table, keys in missing.items() if keys}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import attrs
-import msgspec
 
 from federation.errors import ConflictError
+from federation.snapshot.scratch import decode, encode, scratch_database
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterator, Mapping
 
     from federation.model.position import SchemaId
@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CollectedRows", "TableRows"]
 
-#: memory that SQLite takes for the file's pages, in KiB
-_CACHE_KIB = 16_384
 _FETCH_ROWS = 2000
-_ENCODER = msgspec.msgpack.Encoder(uuid_format="bytes")
-_DECODER = msgspec.msgpack.Decoder()
 
 
 @attrs.frozen(eq=False)
@@ -39,17 +35,13 @@ class TableRows:
 
 
 class CollectedRows:
-    """Rows by (schema, table) and key, in a temporary file that goes with the process."""
+    """Rows by (schema, table) and key, in a scratch database."""
 
-    def __init__(self) -> None:
-        # an empty name is SQLite's for a file of its own that nobody else sees
-        self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._connection.execute("PRAGMA journal_mode = OFF")
+    def __init__(self, database: sqlite3.Connection | None = None) -> None:
+        self._connection = database or scratch_database()
         self._connection.execute(
             "CREATE TABLE row (place INTEGER, key BLOB, data BLOB, PRIMARY KEY (place, key)) WITHOUT ROWID"
         )
-        self._connection.execute("BEGIN")
         self._places: dict[tuple[SchemaId, str], int] = {}
         self._columns: dict[int, tuple[str, ...]] = {}
         #: which columns hold UUIDs, as far as values have shown it
@@ -74,12 +66,8 @@ class CollectedRows:
         for given in answer.rows:
             row = given if order is None else tuple(given[number] for number in order)
             uuids.update(number for number, value in enumerate(row) if isinstance(value, uuid.UUID))
-            key = _ENCODER.encode([row[number] for number in keys])
-            known = self._connection.execute("SELECT 1 FROM row WHERE place = ? AND key = ?", (place, key))
-            if known.fetchone() is None:
-                self._connection.execute(
-                    "INSERT INTO row VALUES (?, ?, ?)", (place, key, _ENCODER.encode(row))
-                )
+            values = (place, encode([row[number] for number in keys]), encode(row))
+            if self._connection.execute("INSERT OR IGNORE INTO row VALUES (?, ?, ?)", values).rowcount == 1:
                 yield dict(zip(columns, row, strict=True))
 
     def select(self, keep: Callable[[str, Mapping[str, Any]], bool]) -> tuple[TableRows, ...]:
@@ -101,7 +89,7 @@ class CollectedRows:
             cursor.execute("SELECT data FROM row WHERE place = ? ORDER BY key", (place,))
             while found := cursor.fetchmany(_FETCH_ROWS):
                 for (data,) in found:
-                    values = _DECODER.decode(data)
+                    values = decode(data)
                     for number in uuids:
                         if values[number] is not None:
                             values[number] = uuid.UUID(bytes=values[number])

@@ -9,7 +9,8 @@ import attrs
 from federation.errors import FederationError
 from federation.snapshot import bag_text
 from federation.snapshot.bag_text import MANIFEST
-from federation.snapshot.manifest import FILE_NAME, SnapshotManifest
+from federation.snapshot.file_names import FILE_NAME
+from federation.snapshot.manifest import SnapshotManifest
 from federation.snapshot.open import open_snapshot
 from federation.snapshot.registry_copy import dataset_ids, local_artifacts
 from federation.snapshot.registry_seal import REGISTRY

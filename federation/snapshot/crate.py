@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from federation.model.position import SchemaId
 from federation.snapshot.bag_text import MANIFEST, PAYLOAD
-from federation.snapshot.manifest import FILE_NAME
+from federation.snapshot.file_names import FILE_NAME
 from federation.snapshot.registry_copy import read_table
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from federation.snapshot.registry_copy import (
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from federation.registry.registry import Registry
     from federation.snapshot.closure import Closure
@@ -67,7 +68,7 @@ class SnapshotDiff:
 
 @attrs.frozen
 class _Content:
-    datasets: set[uuid.UUID]
+    datasets: AbstractSet[uuid.UUID]
     by_dataset: Mapping[uuid.UUID, Mapping[str, frozenset[Any]]]
     records: Rows
     checksums: Mapping[uuid.UUID, str | None]

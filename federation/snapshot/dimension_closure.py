@@ -18,26 +18,29 @@ from typing import TYPE_CHECKING, Any
 
 from federation.model.timespan import Timespan
 from federation.snapshot.extents import intersection
+from federation.snapshot.scratch import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from federation.model.dimension import DimensionGroup, DimensionUniverse
     from federation.snapshot.pending import Pending
+    from federation.snapshot.scratch import FlaggedKeys
 
 __all__ = ["DimensionClosure"]
 
 Key = tuple[Any, ...]
+#: the number of a record's key
+_WANTED, _FOUND = 0, 1
 
 
 class DimensionClosure:
-    """The dimension records of one closure; asks for them through ``pending``."""
+    """The dimension records of one closure; asks for them through ``pending``, and notes them in ``records``."""
 
-    def __init__(self, universe: DimensionUniverse, pending: Pending) -> None:
+    def __init__(self, universe: DimensionUniverse, pending: Pending, records: FlaggedKeys) -> None:
         self._universe = universe
         self._pending = pending
-        self._wanted: dict[str, set[Key]] = defaultdict(set)
-        self._found: dict[str, set[Key]] = defaultdict(set)
+        self._records = records
         self._timespans: dict[tuple[str, Key], Timespan] = {}
         self._memberships: dict[str, set[Key]] = defaultdict(set)  # seen, not yet known to belong
         relations = [element for element in universe.elements if not element.is_dimension]
@@ -64,12 +67,12 @@ class DimensionClosure:
         element = self._universe[element_name]
         key = tuple(row[name] for name in self._universe.table_key(element_name))
         if element in self._membership_relations:
-            if key not in self._wanted[element_name]:
+            if not self._is_wanted(element_name, key):
                 self._memberships[element_name].add(key)
             return
-        if key not in self._wanted[element_name]:
+        if not self._is_wanted(element_name, key):
             return
-        self._found[element_name].add(key)
+        self._records.put(_record(element_name, key), _FOUND)
         if element.has_timespan:
             timespan = Timespan(row["timespan_begin"], row["timespan_end"])
             if timespan != Timespan():  # no bound at all: not known
@@ -88,8 +91,7 @@ class DimensionClosure:
                     record = dict(zip(relation.required, key, strict=True))
                     if all(self._has(name, record) for name in self._anchors(relation.required)):
                         self._memberships[relation.name].remove(key)
-                        self._wanted[relation.name].add(key)
-                        self._found[relation.name].add(key)
+                        self._records.add(_record(relation.name, key), _FOUND)
                         for name in relation.required:
                             self._want_from(name, record)
                         admitted = True
@@ -101,17 +103,17 @@ class DimensionClosure:
 
     def belongs(self, element_name: str, row: Mapping[str, Any]) -> bool:
         """Whether a record is part of the closure."""
-        return (
-            tuple(row[name] for name in self._universe.table_key(element_name)) in self._wanted[element_name]
-        )
+        key = tuple(row[name] for name in self._universe.table_key(element_name))
+        return self._is_wanted(element_name, key)
 
     def missing(self) -> dict[str, set[Key]]:
         """Keys of records that no site had, by element; elements whose records others imply are never missing."""
-        return {
-            name: keys - self._found[name]
-            for name, keys in self._wanted.items()
-            if self._universe[name].is_dimension and not self._universe[name].derived_from
-        }
+        missing: dict[str, set[Key]] = defaultdict(set)
+        for data in self._records.having(_WANTED):
+            name, *key = decode(data)
+            if self._universe[name].is_dimension and not self._universe[name].derived_from:
+                missing[name].add(tuple(key))
+        return missing
 
     def _anchors(self, names: tuple[str, ...]) -> tuple[str, ...]:
         placed = tuple(
@@ -138,7 +140,10 @@ class DimensionClosure:
 
     def _has(self, name: str, values: Mapping[str, Any]) -> bool:
         key = self._key(name, values)
-        return key is not None and (self._universe[name].is_skypix or key in self._wanted[name])
+        return key is not None and (self._universe[name].is_skypix or self._is_wanted(name, key))
+
+    def _is_wanted(self, name: str, key: Key) -> bool:
+        return _record(name, key) in self._records
 
     def _want_from(self, name: str, values: Mapping[str, Any]) -> None:
         key = self._key(name, values)
@@ -146,9 +151,12 @@ class DimensionClosure:
             self._want(name, key)
 
     def _want(self, name: str, key: Key) -> None:
-        if key in self._wanted[name]:
+        if not self._records.add(_record(name, key)):
             return
-        self._wanted[name].add(key)
         self._pending.ask_key_once(name, self._universe.table_key(name), key)
         for relation in self._driven_by.get(name, ()):
             self._pending.ask_keys(relation, (*self._universe[name].required, name), (key,))
+
+
+def _record(name: str, key: Key) -> bytes:
+    return encode((name, *key))

@@ -52,14 +52,10 @@ class FilePlanner:
             for schema in self._schemas
         }
 
-    def size_bytes(self, ids: set[uuid.UUID]) -> int:
-        """Bytes of all files of these datasets, as far as they are known."""
-        sizes: dict[uuid.UUID, int] = {}
-        for schema in self._schemas:
-            for row in read_table(self._registry, schema, "artifact"):
-                if row["present"] and row["dataset_id"] in ids:
-                    sizes[row["dataset_id"]] = row["size_bytes"] or 0
-        return sum(sizes.values())
+    def size_bytes(self, ids: list[uuid.UUID]) -> int:
+        """Bytes of all files of some thousand datasets, as far as they are known."""
+        rows = self._rows("artifact", ids)
+        return sum({row["dataset_id"]: row["size_bytes"] or 0 for row in rows if row["present"]}.values())
 
     def plan(self, ids: Iterable[uuid.UUID]) -> FilePlan:
         """The files of some thousand datasets; `ConflictError` when two sites record different contents for one."""

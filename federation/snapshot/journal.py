@@ -6,21 +6,31 @@ and then takes the rest from here. Steps are marked when their results are durab
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
+import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 from federation.errors import CorruptionError, UnavailableError, UserError
+from federation.snapshot.packed_ids import ID_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from federation.snapshot.packed_ids import PackedIds
 
 __all__ = ["SnapshotJournal"]
 
+#: of what the steps leave behind; a run that another version began can't be gone on with
+_FORMAT = 2
+#: ids in one row
+_IDS = 2000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS plan (one INTEGER PRIMARY KEY CHECK (one = 1), request TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS step (name TEXT PRIMARY KEY, result TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS member (number INTEGER PRIMARY KEY, ids BLOB NOT NULL);
 """
 
 
@@ -33,7 +43,7 @@ class SnapshotJournal:
 
     def __init__(self, path: Path, request: Mapping[str, Any]) -> None:
         self.path = path
-        text = json.dumps(request, sort_keys=True)
+        text = json.dumps({**request, "format": _FORMAT}, sort_keys=True)
         try:
             self._connection = sqlite3.connect(path, isolation_level=None)
         except sqlite3.OperationalError as error:
@@ -58,8 +68,8 @@ class SnapshotJournal:
             self._connection.close()
             changed = sorted(
                 key
-                for key in {**request, **json.loads(stored)}
-                if json.loads(stored).get(key) != request.get(key)
+                for key in {**json.loads(text), **json.loads(stored)}
+                if json.loads(stored).get(key) != json.loads(text).get(key)
             )
             raise UserError(
                 f"{path.parent} holds an unfinished run of another request (other {', '.join(changed)})",
@@ -77,11 +87,24 @@ class SnapshotJournal:
         row = self._connection.execute("SELECT result FROM step WHERE name = ?", (step,)).fetchone()
         return None if row is None else json.loads(row[0])
 
-    def mark(self, step: str, result: Any = True) -> None:
-        """Note that ``step`` is done and its effects durable, with a JSON value for the runs to come."""
+    def members(self) -> Iterator[list[uuid.UUID]]:
+        """The ids that a step was marked with, in order, some thousand at a time."""
+        for (ids,) in self._connection.execute("SELECT ids FROM member ORDER BY number"):
+            yield [uuid.UUID(bytes=ids[at : at + ID_BYTES]) for at in range(0, len(ids), ID_BYTES)]
+
+    def mark(self, step: str, result: Any = True, members: PackedIds | None = None) -> None:
+        """Note that ``step`` is done and its effects durable, with a JSON value and ids for the runs to come."""
         try:
+            self._connection.execute("BEGIN")
+            if members is not None:
+                self._connection.executemany(
+                    "INSERT INTO member (ids) VALUES (?)", ((part,) for part in members.parts(_IDS))
+                )
             self._connection.execute("INSERT OR REPLACE INTO step VALUES (?, ?)", (step, json.dumps(result)))
+            self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
+            with contextlib.suppress(sqlite3.Error):  # SQLite itself has rolled back after a full disk
+                self._connection.execute("ROLLBACK")
             raise UnavailableError(
                 f"cannot write journal {self.path}: {error}", hint="check free space"
             ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,7 +9,9 @@ import attrs
 from federation.model.timespan import Timespan
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from federation.model.position import SchemaId
 
@@ -28,7 +29,7 @@ class RowsByIds:
 
     table: str
     column: str
-    ids: frozenset[uuid.UUID]
+    ids: AbstractSet[uuid.UUID]
     follow: str = ""
     depth: int | None = None
     stop_at: tuple[str, ...] = ()
@@ -40,7 +41,7 @@ class RowsByKeys:
 
     table: str
     columns: tuple[str, ...]
-    keys: frozenset[tuple[Any, ...]]
+    keys: AbstractSet[tuple[Any, ...]]
 
 
 @attrs.frozen

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,18 +18,20 @@ from federation.datastore.durable import fsync_directory, make_directories
 from federation.datastore.io_errors import free_bytes
 from federation.errors import ForbiddenError, LimitError
 from federation.model.position import Position
-from federation.registry.keyed import chunks
 from federation.snapshot import bag_text
+from federation.snapshot.bag import walk_files
 from federation.snapshot.closure import ClosureState
 from federation.snapshot.files import FilePlanner
 from federation.snapshot.manifest import Counts, Refusal
+from federation.snapshot.packed_ids import PackedIds
 from federation.snapshot.progress import FileProgress, Phase, SnapshotProgress
 from federation.snapshot.registry_copy import (
     copy_rows,
     dataset_ids,
-    local_artifacts,
     open_registry,
+    own_totals,
     record_files,
+    recorded,
     row_counts,
 )
 from federation.snapshot.registry_seal import REGISTRY
@@ -38,7 +39,7 @@ from federation.snapshot.report import missing_keys
 from federation.snapshot.selection import find_seeds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from federation.datastore import TransferFailure, Transferred
     from federation.model.dimension import DimensionUniverse
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Making", "closure_of", "counts_of"]
 
-#: datasets whose files are planned, copied and recorded together
-_FILES_AT_ONCE = 2000
 _SPACE_FACTOR = 1.05
 
 
@@ -79,8 +78,8 @@ class Making:
     ) -> dict[str, Any]:
         """Put what ``find`` gives into the registry that ``make`` gives, unless an earlier run has; what was found.
 
-        Of the result, ``positions`` are `Position`; the rest is plain: ``created_tai``, ``missing``, ``members``,
-        ``refused``, ``gone`` and ``rounds``, 0 for what an earlier run found.
+        Of the result, ``positions`` are `Position`; the rest is plain: ``created_tai``, ``missing``, ``refused``,
+        ``gone`` and ``rounds``, 0 for what an earlier run found. The members are kept by the journal.
         """
         result = self.journal.result("rows")
         rounds = 0
@@ -102,12 +101,11 @@ class Making:
                 "created_tai": created,
                 "positions": [str(position) for position in positions],
                 "missing": missing_keys(closure),
-                "members": [str(member) for member in sorted(closure.members, key=attrgetter("int"))],
                 "refused": [attrs.astuple(one) for one in self.source.refusals],
                 "gone": gone(closure),
             }
             fsync_directory(self.workspace.staging)
-            self.journal.mark("rows", result)
+            self.journal.mark("rows", result, PackedIds(closure.members))
             rounds = closure.rounds
         return {
             **result,
@@ -115,8 +113,12 @@ class Making:
             "rounds": rounds,
         }
 
-    def files(self, name: str, wanted: set[uuid.UUID]) -> dict[str, Any]:
-        """Copy the files of datasets and record them; the ids of those ``absent`` from all sites, and ``refused``."""
+    def files(self, name: str, *, wanted: bool, before_bytes: int = 0) -> dict[str, Any]:
+        """Where ``wanted``, copy the members' files that the registry does not have, and record them.
+
+        The result are the ids of those ``absent`` from all sites, and what was ``refused``. ``before_bytes`` of the
+        recorded files were there before.
+        """
         done: dict[str, Any] | None = self.journal.result("files")
         if done is not None:
             return done
@@ -129,11 +131,11 @@ class Making:
             TransferJournal(self.workspace.transfer_path) as transfers,
         ):
             planner = FilePlanner(registry, self.source)
-            total = planner.size_bytes(wanted) if wanted else 0
-            self._check_space(total)
+            total = sum(map(planner.size_bytes, self._lacking(registry, wanted=wanted)))
+            self._check_space(total, own_totals(registry)[1] - before_bytes)
             follow = FileProgress(self.tell, total)
-            for chunk in chunks(sorted(wanted, key=attrgetter("int")), _FILES_AT_ONCE):
-                plan = planner.plan(chunk)
+            for lacking in self._lacking(registry, wanted=wanted):
+                plan = planner.plan(lacking)
                 report = transfer(
                     plan.items, Datastore(str(staging)), journal=transfers, workers=self.workers, progress=follow,
                     mode=self.mode,
@@ -151,11 +153,18 @@ class Making:
         self.journal.mark("files", done)
         return done
 
-    def _check_space(self, needed_bytes: int) -> None:
-        """`LimitError` when all files to come will not fit."""
-        there = sum(path.stat().st_size for path in self.workspace.staging.rglob("*") if path.is_file())
+    def _lacking(self, registry: Registry, *, wanted: bool) -> Iterator[list[uuid.UUID]]:
+        """The members whose files the registry does not have, some thousand at a time, which bounds memory."""
+        for members in self.journal.members() if wanted else ():
+            there = recorded(registry, members)
+            yield [one for one in members if one not in there]
+
+    def _check_space(self, lacking_bytes: int, recorded_bytes: int) -> None:
+        """`LimitError` when files that are not recorded will not fit; some of them may be there already."""
+        payload = self.workspace.staging / bag_text.PAYLOAD
+        there = sum(entry.stat(follow_symlinks=False).st_size for _, entry in walk_files(payload))
         free = free_bytes(self.workspace.staging)
-        needed = round(max(0, needed_bytes - there) * _SPACE_FACTOR)
+        needed = round(max(0, lacking_bytes - max(0, there - recorded_bytes)) * _SPACE_FACTOR)
         if free is not None and needed > free:
             raise LimitError(
                 f"{self.workspace.target} has {free} bytes free, the files need {needed}",
@@ -184,9 +193,7 @@ def closure_of(
 
 def counts_of(registry: Registry) -> Counts:
     """How much is in the registry of a snapshot."""
-    own = local_artifacts(registry)
-    size_bytes = sum(row["size_bytes"] for row in own.values())
-    return Counts(len(dataset_ids(registry)), len(own), size_bytes, row_counts(registry))
+    return Counts(len(dataset_ids(registry)), *own_totals(registry), row_counts(registry))
 
 
 def _refused(failures: tuple[TransferFailure, ...]) -> list[TransferFailure]:

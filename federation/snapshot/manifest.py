@@ -12,13 +12,13 @@ from federation.datastore.io_errors import as_federation_error
 from federation.errors import CorruptionError, NotFoundError, UserError
 from federation.model.position import Position
 from federation.model.timespan import format_tai, parse_tai
+from federation.snapshot.file_names import FILE_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FILE_NAME", "FORMAT_VERSION", "Counts", "Increment", "Refusal", "SnapshotManifest"]
+__all__ = ["FORMAT_VERSION", "Counts", "Increment", "Refusal", "SnapshotManifest"]
 
-FILE_NAME = "snapshot.json"
 FORMAT_VERSION = 2
 #: the oldest that is still read
 _OLDEST = 1

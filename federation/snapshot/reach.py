@@ -18,10 +18,11 @@ from federation.model.lineage import Direction
 from federation.registry.dataset_numbers import DatasetNumbers, ids_of, packed_ids
 from federation.request_context import RequestPool
 from federation.snapshot.lookup import Answer
+from federation.snapshot.packed_ids import PackedIds
 from federation.wire.walks import WalkCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -38,6 +39,8 @@ __all__ = ["EDGES_MAX", "Reach", "SiteWalks", "walk_readers"]
 EDGES_MAX = 50_000_000
 #: ids sent in one call, and bytes of each
 _IDS_MAX, _ID_BYTES = 400_000, 16
+#: edges that are made Python values at a time
+_ANSWER_ROWS = 2000
 _NEVER = np.iinfo(np.int32).max
 
 
@@ -62,19 +65,24 @@ class Reach:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def answers(self, direction: Direction) -> list[Answer]:
-        """The edges as rows of table ``provenance``, an answer for each schema."""
-        ids = [uuid.UUID(bytes=self.ids[at : at + _ID_BYTES]) for at in range(0, len(self.ids), _ID_BYTES)]
+    def answers(self, direction: Direction) -> Iterator[Answer]:
+        """The edges as rows of table ``provenance``, some thousand an answer, schema by schema."""
         made, used = (self.near, self.far) if direction is Direction.UPSTREAM else (self.far, self.near)
-        rows: dict[SchemaId, list[tuple[uuid.UUID, uuid.UUID, str | None]]] = {}
-        for dataset, source, label in zip(made.tolist(), used.tolist(), self.labels.tolist(), strict=True):
-            schema, task = self.label_names[label]
-            rows.setdefault(schema, []).append((ids[dataset], ids[source], task))
         columns = ("dataset_id", "input_id", "task")
-        return [
-            Answer("provenance", schema, columns, tuple(found), followed=True)
-            for schema, found in sorted(rows.items())
-        ]
+        order = sorted(range(len(self.label_names)), key=lambda label: self.label_names[label][0])
+        for label in order:
+            schema, task = self.label_names[label]
+            places = np.flatnonzero(self.labels == label)
+            for start in range(0, len(places), _ANSWER_ROWS):
+                some = places[start : start + _ANSWER_ROWS]
+                rows = tuple(
+                    (self._id(dataset), self._id(source), task)
+                    for dataset, source in zip(made[some].tolist(), used[some].tolist(), strict=True)
+                )
+                yield Answer("provenance", schema, columns, rows, followed=True)
+
+    def _id(self, place: int) -> uuid.UUID:
+        return uuid.UUID(bytes=self.ids[_ID_BYTES * place : _ID_BYTES * (place + 1)])
 
 
 def walk_readers(catalog: FederationCatalog) -> dict[str, tuple[SchemaId, ...]]:
@@ -128,7 +136,8 @@ class SiteWalks:
         """
         if depth is not None and depth < 0:
             raise UserError(f"depth {depth} is negative", hint="0 gives nothing, 1 the direct neighbours")
-        state = _Walk(direction, packed_ids(dict.fromkeys(seeds)), depth, tuple(sorted(stop_at)), edges_max)
+        packed = ids_of(seeds.data) if isinstance(seeds, PackedIds) else packed_ids(dict.fromkeys(seeds))
+        state = _Walk(direction, packed, depth, tuple(sorted(stop_at)), edges_max)
         rounds = 0
         while calls := self._calls(state):
             rounds += 1

@@ -17,6 +17,7 @@ from federation.registry.bulk import upsert_columns
 from federation.registry.keyed import chunks
 from federation.registry.registry import DECLARING, Registry
 from federation.registry.transaction import select_rows, stored_values
+from federation.snapshot.packed_ids import PackedIds
 from federation.snapshot.registry_seal import REGISTRY
 from federation.storage import SqliteDatabase
 
@@ -34,10 +35,14 @@ __all__ = [
     "copy_rows",
     "create_registry",
     "dataset_ids",
+    "ids_with_files",
     "local_artifacts",
     "open_registry",
+    "own_files",
+    "own_totals",
     "read_table",
     "record_files",
+    "recorded",
     "row_counts",
 ]
 
@@ -114,11 +119,53 @@ def _own(registry: Registry) -> SchemaId:
     return SchemaId(registry.site, registry.site)
 
 
-def dataset_ids(registry: Registry) -> set[uuid.UUID]:
+def _ids_in(registry: Registry, schema: SchemaId, table: str) -> bytes:
+    """The dataset ids of a table, end to end; none where the schema has no such table."""
+    held = registry.get(schema)
+    with registry.database.read((held.physical,)) as connection:
+        tables = registry.tables_in(connection, held.physical)
+        if table not in tables:
+            return b""
+        physical = registry.physical_tables(held.physical, tuple(tables.values()))[table]
+        rows = connection.execute(sa.select(physical.c.dataset_id)).scalars()
+        return b"".join(one.bytes for one in rows)
+
+
+def dataset_ids(registry: Registry) -> PackedIds:
     """Every dataset of the snapshot."""
-    return {
-        row["dataset_id"] for held in registry.held() for row in read_table(registry, held.schema, "dataset")
-    }
+    return PackedIds.joined(b"".join(_ids_in(registry, held.schema, "dataset") for held in registry.held()))
+
+
+def ids_with_files(registry: Registry) -> PackedIds:
+    """The datasets whose files are below the snapshot."""
+    return PackedIds.joined(_ids_in(registry, _own(registry), "artifact"))
+
+
+def own_files(registry: Registry) -> Iterator[dict[str, Any]]:
+    """The snapshot's own files, as ``artifact`` rows in order of path."""
+    held = registry.get(_own(registry))
+    with registry.database.read((held.physical,)) as connection:
+        physical = registry.physical_tables(held.physical, (_ARTIFACT,))["artifact"]
+        for row in connection.execute(sa.select(physical).order_by(physical.c.uri)):
+            yield dict(row._mapping)
+
+
+def own_totals(registry: Registry) -> tuple[int, int]:
+    """(files, bytes) below the snapshot."""
+    held = registry.get(_own(registry))
+    with registry.database.read((held.physical,)) as connection:
+        physical = registry.physical_tables(held.physical, (_ARTIFACT,))["artifact"]
+        found = connection.execute(sa.select(sa.func.count(), sa.func.sum(physical.c.size_bytes))).one()
+    return found[0], found[1] or 0
+
+
+def recorded(registry: Registry, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of some datasets whose files are below the snapshot."""
+    held = registry.get(_own(registry))
+    with registry.database.read((held.physical,)) as connection:
+        physical = registry.physical_tables(held.physical, (_ARTIFACT,))["artifact"]
+        keys = [(one,) for one in ids]
+        return {row["dataset_id"] for row in select_rows(connection, physical, ("dataset_id",), keys)}
 
 
 def local_artifacts(registry: Registry) -> dict[uuid.UUID, dict[str, Any]]:

@@ -12,6 +12,7 @@ from federation.datastore.io_errors import free_bytes
 from federation.snapshot.manifest import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from federation.model.position import Position
@@ -85,7 +86,7 @@ def estimate(
     target: Path,
     *,
     files: bool,
-    known: set[uuid.UUID],
+    known: AbstractSet[uuid.UUID],
     started: float,
 ) -> SnapshotReport:
     """What a closure would add to a snapshot at ``target`` that has the files of ``known`` datasets."""

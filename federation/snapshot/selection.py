@@ -12,9 +12,10 @@ from federation.model.collection import CollectionType
 from federation.model.lineage import Direction
 from federation.snapshot.lookup import RowsByKeys
 from federation.snapshot.options import ClosureOptions
+from federation.snapshot.packed_ids import PackedIds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from federation.snapshot.lookup import Answer
     from federation.snapshot.source import SnapshotSource
@@ -82,23 +83,27 @@ class Selection:
         return "; ".join(parts)
 
 
-def find_seeds(source: SnapshotSource, selection: Selection) -> set[uuid.UUID]:
+def find_seeds(source: SnapshotSource, selection: Selection) -> PackedIds:
     """The chosen datasets; `NotFoundError` where a collection is unknown or nothing is chosen."""
-    seeds = set(selection.ids)
-    if selection.sql:
-        seeds.update(source.seeds(selection.sql))
-    if selection.members:
-        seeds |= _members(source, selection.members)
-    if seeds and selection.options.outputs:
-        options = selection.options
-        made = source.reach(Direction.DOWNSTREAM, seeds, depth=options.depth, stop_at=options.stop_at)
-        seeds.update(uuid.UUID(bytes=made.ids[at : at + 16]) for at in range(0, len(made.ids), 16))
-    if not seeds:
+    found = bytearray()
+    for chosen in (
+        selection.ids,
+        source.seeds(selection.sql) if selection.sql else (),
+        _members(source, selection.members) if selection.members else (),
+    ):
+        for one in chosen:
+            found += one.bytes
+    if found and selection.options.outputs:
+        options, seeds = selection.options, PackedIds.joined(found)
+        found += source.reach(
+            Direction.DOWNSTREAM, seeds, depth=options.depth, stop_at=options.stop_at
+        ).ids
+    if not found:
         raise NotFoundError(f"no dataset matches: {selection}", hint="check the selection with a query")
-    return seeds
+    return PackedIds.joined(found)
 
 
-def _members(source: SnapshotSource, names: Iterable[str]) -> set[uuid.UUID]:
+def _members(source: SnapshotSource, names: Iterable[str]) -> Iterator[uuid.UUID]:
     types = _reachable(source, names)
     by_type: dict[str, set[tuple[Any, ...]]] = {}
     for name, type_ in types.items():
@@ -113,7 +118,7 @@ def _members(source: SnapshotSource, names: Iterable[str]) -> set[uuid.UUID]:
         for type_, (table, column) in tables.items()
         if type_ in by_type
     )
-    return {row["dataset_id"] for answer in source.lookup(requests) for row in answer.mappings()}
+    return (row["dataset_id"] for answer in source.lookup(requests) for row in answer.mappings())
 
 
 def _reachable(source: SnapshotSource, names: Iterable[str]) -> dict[str, str]:

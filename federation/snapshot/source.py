@@ -6,7 +6,6 @@ import concurrent.futures
 import functools
 from collections import deque
 from contextlib import contextmanager
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -21,6 +20,7 @@ from federation.model.sql_text import listed, quoted
 from federation.request_context import RequestPool
 from federation.snapshot.lookup import Answer, RowsByIds, RowsByKeys
 from federation.snapshot.manifest import Refusal
+from federation.snapshot.packed_ids import ID_BYTES, PackedIds
 from federation.snapshot.reach import EDGES_MAX, SiteWalks, walk_readers
 
 if TYPE_CHECKING:
@@ -40,15 +40,16 @@ if TYPE_CHECKING:
 __all__ = ["FederatedSource", "SnapshotSource"]
 
 #: keys in one fragment: with more, its rows take much memory
-KEYS_MAX = 10_000
+KEYS_MAX = 2500
 #: rows that are made Python values at a time
 _ANSWER_ROWS = 2000
+_KEY_TYPES = {LogicalType.INT64: pa.int64(), LogicalType.STRING: pa.string(), LogicalType.UUID: pa.uuid()}
 
 
 class SnapshotSource(Protocol):
     """What a snapshot is made from."""
 
-    def seeds(self, sql: str) -> list[uuid.UUID]:
+    def seeds(self, sql: str) -> Iterable[uuid.UUID]:
         """The dataset ids that a statement selects."""
 
     def lookup(self, requests: Requests) -> Iterable[Answer]:
@@ -104,7 +105,7 @@ class FederatedSource:
         partial: bool = False,
         purpose: str = "snapshot",
         remedy: str = "try again when it is back",
-        workers: int = 8,
+        workers: int = 4,
     ) -> None:
         self._coordinator = coordinator
         self._stores = dict(stores or {})
@@ -123,7 +124,7 @@ class FederatedSource:
         holders = self._catalog.holders(schema)
         return next((holder for holder in holders if holder[0] == schema.site), holders[0])
 
-    def seeds(self, sql: str) -> list[uuid.UUID]:
+    def seeds(self, sql: str) -> Iterator[uuid.UUID]:
         table = self._coordinator.query(sql).table
         if "dataset_id" not in table.column_names:
             raise QueryError(
@@ -134,7 +135,12 @@ class FederatedSource:
         column = table.column("dataset_id")
         if column.type != pa.uuid():
             raise QueryError(f"dataset_id of the selection is {column.type}, not a UUID", sql=sql)
-        return [value for value in column.to_pylist() if value is not None]
+        return (
+            value
+            for start in range(0, len(column), _ANSWER_ROWS)
+            for value in column.slice(start, _ANSWER_ROWS).to_pylist()
+            if value is not None
+        )
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
@@ -163,7 +169,7 @@ class FederatedSource:
     def lookup(self, requests: Requests) -> Iterator[Answer]:
         """Rows arrive in parts; a few parts are under way at a time, and kept as they came until they are wanted."""
         with RequestPool(self._workers, "snapshot") as pool:
-            coming: deque[concurrent.futures.Future[list[Answer] | _Part]] = deque()
+            coming: deque[concurrent.futures.Future[Iterator[Answer] | _Part]] = deque()
             try:
                 for call in self._calls(requests):
                     coming.append(pool.submit(call))
@@ -175,7 +181,7 @@ class FederatedSource:
                 pool.shutdown(wait=False, cancel_futures=True)  # the first failure ends the round
                 raise
 
-    def _calls(self, requests: Requests) -> Iterator[Callable[[], list[Answer] | _Part]]:
+    def _calls(self, requests: Requests) -> Iterator[Callable[[], Iterator[Answer] | _Part]]:
         for lookup in requests:
             if isinstance(lookup, RowsByIds) and lookup.follow:
                 yield functools.partial(self._walked, lookup)
@@ -236,7 +242,7 @@ class FederatedSource:
                 sources.setdefault(source.name, source)
         return tuple(sources.values())
 
-    def _walked(self, lookup: RowsByIds) -> list[Answer]:
+    def _walked(self, lookup: RowsByIds) -> Iterator[Answer]:
         """The edges that a lookup leads to, by schema."""
         direction = Direction.UPSTREAM if lookup.follow == "input_id" else Direction.DOWNSTREAM
         reach = self.reach(direction, lookup.ids, depth=lookup.depth, stop_at=lookup.stop_at)
@@ -258,15 +264,13 @@ class FederatedSource:
                 f'SELECT {names} FROM "{schema}".{quoted(table.name)} '
                 f"WHERE {quoted(column)} IN (SELECT value FROM param.k)"
             )
-            for start in range(0, len(values), KEYS_MAX):
-                keys = _key_array(values[start : start + KEYS_MAX], table.column(column))
+            for keys in _key_arrays(values, table.column(column)):
                 yield _Fragment(site, schema, table, sql, {"k": pa.table({"value": keys})}, lookup)
 
     def _run(self, fragment: _Fragment) -> _Part:
-        return _Part(
-            fragment,
-            self._coordinator.execute_on(fragment.site, fragment.sql, fragment.table.stored, fragment.keys),
-        )
+        found = self._coordinator.execute_on(fragment.site, fragment.sql, fragment.table.stored, fragment.keys)
+        pa.default_memory_pool().release_unused()  # it keeps for each thread what it once needed
+        return _Part(fragment, found)
 
 
 @attrs.frozen(eq=False)
@@ -277,8 +281,8 @@ class _Part:
     table: pa.Table
 
 
-def _answers(found: list[Answer] | _Part) -> Iterator[Answer]:
-    if isinstance(found, list):
+def _answers(found: Iterator[Answer] | _Part) -> Iterator[Answer]:
+    if not isinstance(found, _Part):
         yield from found
         return
     fragment = found.fragment
@@ -305,10 +309,10 @@ class _SiteSource:
             yield iter(stream)
 
 
-def _driving_column(lookup: Lookup) -> tuple[str, list[Any]]:
+def _driving_column(lookup: Lookup) -> tuple[str, PackedIds | list[Any]]:
     """The column whose values go to the sites: the one with the most different values."""
     if isinstance(lookup, RowsByIds):
-        return lookup.column, sorted(lookup.ids, key=attrgetter("int"))
+        return lookup.column, lookup.ids if isinstance(lookup.ids, PackedIds) else PackedIds(lookup.ids)
     if isinstance(lookup, RowsByKeys):
         by_column = {name: {key[place] for key in lookup.keys} for place, name in enumerate(lookup.columns)}
         name = max(by_column, key=lambda name: len(by_column[name]))
@@ -329,17 +333,21 @@ def _wanted(
             yield row
 
 
-def _key_array(values: Sequence[Any], column: ColumnDef) -> pa.Array:
-    if column.type is LogicalType.UUID:
-        storage = pa.array([value.bytes for value in values], pa.binary(16))
-        return pa.ExtensionArray.from_storage(pa.uuid(), storage)
-    types = {LogicalType.INT64: pa.int64(), LogicalType.STRING: pa.string()}
-    if column.type not in types:
+def _key_arrays(values: PackedIds | list[Any], column: ColumnDef) -> Iterator[pa.Array]:
+    """The values of a column, at most `KEYS_MAX` at a time."""
+    if isinstance(values, PackedIds) != (column.type is LogicalType.UUID) or column.type not in _KEY_TYPES:
         raise UnavailableError(
             f"rows can't be looked up by column {column.name} of type {column.type}",
-            hint="use keys of type int64, string or uuid",
+            hint="use keys of type int64 or string, and ids of type uuid",
         )
-    return pa.array(values, types[column.type])
+    if isinstance(values, PackedIds):
+        for data in values.parts(KEYS_MAX):
+            buffers = [None, pa.py_buffer(data)]
+            storage = pa.Array.from_buffers(pa.binary(ID_BYTES), len(data) // ID_BYTES, buffers)
+            yield pa.ExtensionArray.from_storage(pa.uuid(), storage)
+    else:
+        for start in range(0, len(values), KEYS_MAX):
+            yield pa.array(values[start : start + KEYS_MAX], _KEY_TYPES[column.type])
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

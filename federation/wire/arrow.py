@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IpcEncoder",
     "arrow_schema",
+    "column_array",
     "column_pairs",
     "decode_schema",
     "decode_stream",
@@ -75,13 +76,15 @@ def logical_columns(schema: pa.Schema) -> tuple[tuple[str, LogicalType], ...]:
     return tuple((field.name, logical_of(field.type)) for field in schema)
 
 
-def rows_to_batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
-    """Rows as a database driver gives them, as one batch.
+def rows_to_batch(
+    rows: Sequence[tuple[Any, ...]], schema: pa.Schema, hidden_count: int = 0
+) -> pa.RecordBatch:
+    """Rows as a database driver gives them, as one batch without their last ``hidden_count`` values.
 
     UUIDs are `uuid.UUID` or 16 bytes, timestamps TAI nanoseconds, booleans bool or 0 and 1. `QueryError` names the
     column that holds a value of another type.
     """
-    width = len(schema)
+    width = len(schema) + hidden_count
     # all rows of a statement have as many values; an iterator for each row, as zip makes, takes twice the time
     if rows and len(rows[0]) != width:
         raise QueryError(f"a statement gave {len(rows[0])} columns where {width} were announced")
@@ -89,7 +92,7 @@ def rows_to_batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Reco
     arrays = []
     for number, field in enumerate(schema):
         try:
-            arrays.append(_array(flat[number::width], _LOGICAL[field.type]))
+            arrays.append(column_array(flat[number::width], _LOGICAL[field.type]))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise QueryError(
                 f"column {field.name!r} holds a value that is no {_LOGICAL[field.type]}: {error}".split("\n")[
@@ -133,7 +136,8 @@ def _retype(column: pa.Array, wanted: pa.DataType) -> pa.Array:
     return plain.cast(wanted)
 
 
-def _array(values: Sequence[Any], kind: LogicalType) -> pa.Array:
+def column_array(values: Sequence[Any], kind: LogicalType) -> pa.Array:
+    """Values of one column as a database driver gives them; Arrow's errors, or Python's, for those of another type."""
     match kind:
         case LogicalType.UUID:
             return pa.ExtensionArray.from_storage(pa.uuid(), _uuid_storage(values))

@@ -12,7 +12,13 @@ from federation import killpoints
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["__main__", "federation.cli.main", "federation.services.site_server", "federation.replication.verify"]
+    [
+        "__main__",
+        "federation.cli.main",
+        "federation.services.site_server",
+        "federation.replication.verify",
+        "federation.snapshot.assemble",
+    ]
 )
 
 pipe = _FORKS.Pipe
@@ -51,6 +57,11 @@ class ForkedProcess:
 
     def terminate(self) -> None:
         self._process.terminate()
+
+    def has_ended(self, timeout_s: float) -> bool:
+        """Whether it has ended by itself within that time."""
+        self._process.join(timeout_s)
+        return self._process.exitcode is not None
 
     def wait(self, timeout_s: float = 120.0) -> int:
         """The return code, once it has ended."""

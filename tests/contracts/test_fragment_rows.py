@@ -95,6 +95,48 @@ def test_keys_are_shipped_whatever_is_in_them(filled: Registry) -> None:
     assert sorted(found) == sorted([*add, "D7"])
 
 
+def test_a_fragment_that_gave_few_rows_gives_the_same_again_and_as_many_as_there_are(
+    filled: Registry,
+) -> None:
+    executor = SiteExecutor(filled)
+
+    def read(call: ExecuteCall) -> pa.Table:
+        _, schema, batches = executor.execute(call)
+        return pa.Table.from_batches(batches, schema=schema)
+
+    sql = (
+        "SELECT dataset_id, ingest_date, run, 7 AS n, CAST(NULL AS DOUBLE) AS x, run = 'run' AS is_first "
+        'FROM "base/base"."dataset" ORDER BY dataset_id'
+    )
+    typed = ExecuteCall(sql, KINDS, timeout_s=60.0)
+    assert read(typed).equals(read(typed))
+    many = f"SELECT id AS n FROM {DETECTOR} WHERE id IN (SELECT k.value FROM param.ids AS k)"
+    for count in (3, COUNT):
+        call = ExecuteCall(many, (("n", LogicalType.INT64),), {"ids": pa.table({"value": range(count)})})
+        assert sorted(read(call).column("n").to_pylist()) == list(range(count))
+
+
+def test_a_fragment_that_gave_few_rows_ends_when_the_caller_is_gone(filled: Registry) -> None:
+    executor = SiteExecutor(filled)
+    gone = threading.Event()
+    joins = " ".join(f"JOIN {DETECTOR} d{n} ON d{n}.instrument = d0.instrument" for n in range(1, 6))
+    sql = (
+        f"SELECT count(*) AS n FROM {DETECTOR} d0 {joins} WHERE d0.id IN (SELECT k.value FROM param.ids AS k)"
+    )
+
+    def run(ids: list[int]) -> int:
+        keys = {"ids": pa.table({"value": pa.array(ids, pa.int64())})}
+        call = ExecuteCall(sql, (("n", LogicalType.INT64),), keys, is_active=lambda: not gone.is_set())
+        _, _, batches = executor.execute(call)
+        if ids:
+            gone.set()
+        return len(list(batches))
+
+    assert run([]) == 1
+    with pytest.raises(LimitError, match="too long"):
+        run([1])
+
+
 def test_rows_and_positions_are_of_one_moment(filled: Registry) -> None:
     call = ExecuteCall(f"SELECT id AS n FROM {DETECTOR}", (("n", LogicalType.INT64),))
     before = SiteExecutor(filled).execute(call)

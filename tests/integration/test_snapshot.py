@@ -7,14 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import bagit
 import pytest
+from forked import ForkedProcess
 from snapshot_sites import UNIVERSE, Sites, content, make_sites
+from snapshot_victim import make_until_killed
 
 from federation.config import SiteConfig, render_site
 from federation.errors import (
@@ -264,59 +265,12 @@ def test_brings_files_from_sites_over_the_wire(sites: Sites, tmp_path: Path) -> 
             server.stop()
 
 
-VICTIM = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[4])
-from snapshot_sites import UNIVERSE, make_sites
-from federation.snapshot.assemble import create_snapshot, extend_snapshot
-from federation.snapshot.selection import Selection
-import federation.snapshot.assemble as assemble
-import federation.snapshot.bag as bag
-import federation.snapshot.workspace as workspace
-
-root, verb, at = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-
-def die(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def after(function):
-    def run(*args, **kwargs):
-        function(*args, **kwargs)
-        die()
-    return run
-
-def progress(event):
-    if at == "files" and event.phase == "files" and event.done > 100_000 or at == event.phase == "rows":
-        die()
-
-if at == "seal": assemble.seal = die
-if at == "sealed": assemble.seal = after(assemble.seal)
-if at == "bag": assemble.write_bag = assemble.extend_bag = die
-if at == "bagged":
-    assemble.write_bag, assemble.extend_bag = after(assemble.write_bag), after(assemble.extend_bag)
-if at == "commit": bag.recover_bag = lambda d, s: die() if (s / "COMMIT").exists() else False
-if at == "moving" : assemble._move_payload = die
-if at == "discard": workspace.Workspace.discard = die
-sites = make_sites(root / "sites")
-with sites.source() as source:
-    target = root / "snap"
-    if verb == "create":
-        create_snapshot(source, UNIVERSE, target, Selection(ids=sites.raws), progress=progress, workers=1)
-    else:
-        extend_snapshot(source, target, Selection(ids=sites.calexps), progress=progress, workers=1)
-"""
-
-
 def kill(root: Path, verb: str, at: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", VICTIM, str(root), verb, at, str(Path(__file__).parent)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert run.returncode == -signal.SIGKILL, run.stderr
+    process = ForkedProcess(make_until_killed, str(root), verb, at)
+    try:
+        assert process.wait() == -signal.SIGKILL
+    finally:
+        process.end()
 
 
 @pytest.mark.parametrize("at", ["rows", "files", "seal", "sealed", "bag", "bagged"])

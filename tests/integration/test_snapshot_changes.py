@@ -6,8 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,9 @@ from pathlib import Path
 import bagit
 import pyarrow as pa
 import pytest
+from forked import ForkedProcess, pipe
 from snapshot_sites import UNIVERSE, Sites, content, make_sites
+from snapshot_victim import make_whole
 
 from federation.datastore.copying import CopyMode
 from federation.errors import NotFoundError, UserError
@@ -218,25 +218,6 @@ def test_a_run_that_was_cut_short_is_forgotten_on_demand(sites: Sites, tmp_path:
     assert not (tmp_path / "snap.partial").exists()
 
 
-MAKER = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from snapshot_sites import UNIVERSE, make_sites
-from federation.snapshot.assemble import create_snapshot
-from federation.snapshot.selection import Selection
-
-root = Path(sys.argv[1])
-sites = make_sites(root / "sites")
-print("ready", flush=True)
-with sites.source() as source:
-    create_snapshot(
-        source, UNIVERSE, root / "run" / "snap",
-        Selection(ids=(*sites.raws, *sites.calexps), calibrations=("Cam/calib",)), workers=1, clock=lambda: 10**18,
-    )
-"""
-
-
 def everything(directory: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
@@ -254,16 +235,18 @@ def test_killed_at_random_moments_it_ends_as_the_same_bytes(sites: Sites, tmp_pa
     for attempt in range(int(os.environ.get("FEDERATION_TEST_KILLS", "4"))):
         if target.exists():
             break
-        command = [sys.executable, "-c", MAKER, str(tmp_path), str(Path(__file__).parent)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            try:
-                process.wait(timeout=choose.uniform(0.0, 0.15 * (attempt + 1)))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+        told, ready = pipe(duplex=False)
+        process = ForkedProcess(make_whole, ready, str(tmp_path))
+        ready.close()
+        try:
+            assert told.recv() == "ready"
+            if not process.has_ended(choose.uniform(0.0, 0.15 * (attempt + 1))):
+                process.kill()
                 kills += 1
-        assert process.returncode in (0, -signal.SIGKILL)
+            assert process.wait() in (0, -signal.SIGKILL)
+        finally:
+            process.end()
+            told.close()
     assert kills
     if not target.exists():
         create(sites, target, selection, clock=lambda: 10**18)

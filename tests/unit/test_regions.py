@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from federation.errors import UserError
 from federation.execution import spatial_join
 from federation.execution.spatial_join import candidate_pairs, containing_pairs, overlapping_pairs
+from federation.model.polygon_overlaps import APART, OPEN, OVERLAPPING, decided_overlaps
 from federation.model.region import circle, decode_region, overlaps, polygon
 from federation.model.region_arrays import PackedRegions, bounding_cones, check_regions
 from federation.model.skypix import pixel_range, pixel_region, pixelization, skypix_id
@@ -246,6 +247,31 @@ def test_what_is_no_place_on_the_sky_is_refused(make: object, message: str) -> N
     assert message in caught.value.message
     assert caught.value.hint
     assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=150)
+@given(st.lists(regions(), min_size=1, max_size=8), st.lists(regions(), min_size=1, max_size=8))
+def test_what_is_decided_without_sphgeom_is_what_it_says(left: list[bytes], right: list[bytes]) -> None:
+    pairs = list(itertools.product(range(len(left)), range(len(right))))
+    rows, others = (np.array(side) for side in zip(*pairs, strict=True))
+    decided = decided_overlaps(PackedRegions.pack(left), PackedRegions.pack(right), rows, others)
+    for (i, j), said in zip(pairs, decided.tolist(), strict=True):
+        assert said in (OPEN, OVERLAPPING if overlaps(left[i], right[j]) else APART)
+
+
+def test_neighbours_that_share_an_edge_are_left_to_sphgeom_and_others_are_decided() -> None:
+    side = 0.5
+
+    def square(ra: float, dec: float) -> bytes:
+        return polygon([(ra, dec), (ra + side, dec), (ra + side, dec + side), (ra, dec + side)])
+
+    tiles = PackedRegions.pack([square(10 + side * i, 0) for i in range(4)])
+    shifted = PackedRegions.pack([square(10 + side / 2, side / 3)])
+    cross = PackedRegions.pack([polygon([(10.2, -1), (10.3, -1), (10.3, 2), (10.2, 2)])])
+    rows, others = np.arange(4), np.zeros(4, np.int64)
+    assert decided_overlaps(tiles, shifted, rows, others).tolist() == [OVERLAPPING, OVERLAPPING, APART, APART]
+    assert decided_overlaps(tiles, tiles, rows, rows[::-1].copy()).tolist() == [APART, OPEN, OPEN, APART]
+    assert decided_overlaps(tiles, cross, rows, others).tolist() == [OPEN, APART, APART, APART]
 
 
 @pytest.mark.parametrize("system", ["htm0", "htm7", "htm24", "healpix0", "healpix9", "healpix17"])

@@ -81,7 +81,7 @@ class TestABag:
         original = bag_module.write_file
         monkeypatch.setattr(bag_module, "write_file", lambda p, c: (written.append(p.name), original(p, c)))
         write_bag(root, [payload(root, "data/a", b"a")], INFO)
-        assert written == ["bagit.txt", "bag-info.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt"]
+        assert written == ["bagit.txt", "manifest-sha256.txt", "bag-info.txt", "tagmanifest-sha256.txt"]
 
     @pytest.mark.parametrize(
         "path",
