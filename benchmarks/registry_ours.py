@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -257,6 +258,38 @@ def spatial_join(place: str, n: int) -> Figures:
         "FROM visit_detector_region AS r JOIN patch AS p ON region_overlaps(r.region, p.region) "
         f"WHERE r.visit < {data.SPATIAL_VISIT_END} AND p.tract < {data.SPATIAL_TRACT_END}",
     )
+
+
+def read_floor(place: str, n: int) -> Figures:
+    """How long the driver takes to give the rows of those sections, of a statement that is as plain as it can be."""
+    chain = ", ".join(f"'user/r{k}'" for k in range(data.CHAIN_RUNS))
+    wanted = {
+        "stream": "calexp WHERE run = 'run0'",
+        "filtered": f"calexp WHERE run = 'run0' AND instrument = '{data.INSTRUMENT}' "
+        f"AND visit > {data.middle_visit(n)} AND band = 'r'",
+        # all of them: to take the first of each data ID comes on top
+        "find_first": f"src WHERE run IN ({chain})",
+    }
+    figures = {}
+    with open_registry(place) as registry, registry.database.statements((SITE,)) as raw:
+        for name, rest in wanted.items():
+            sql = f'SELECT dataset_id, run, instrument, detector, visit FROM "{SITE}".ds_{rest}'
+
+            def once(sql: str = sql) -> tuple[float, float]:
+                began = time.perf_counter()
+                if isinstance(raw, sqlite3.Connection):
+                    raw.execute(sql).fetchall()
+                else:
+                    with (
+                        raw.cursor() as cursor,
+                        cursor.copy(f"COPY ({sql}) TO STDOUT (FORMAT BINARY)") as rows,
+                    ):
+                        for _ in rows:
+                            pass
+                return 0.0, time.perf_counter() - began
+
+            figures[f"{name}_all_rows_floor"] = median_s(once)[1]
+    return figures
 
 
 def lookups(place: str, n: int) -> Figures:

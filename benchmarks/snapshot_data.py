@@ -63,7 +63,14 @@ def _records(tx: Any, exposures: int) -> None:
         tx,
         "exposure",
         [
-            {**shared, "id": n, "obs_id": f"o{n}", "group": "g", "timespan_begin": 100 * n, "timespan_end": 100 * n + 50}
+            {
+                **shared,
+                "id": n,
+                "obs_id": f"o{n}",
+                "group": "g",
+                "timespan_begin": 100 * n,
+                "timespan_end": 100 * n + 50,
+            }
             for n in range(exposures)
         ],
     )

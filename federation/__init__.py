@@ -21,10 +21,8 @@ if TYPE_CHECKING:
         Session,
         connect,
         ingest,
-        init_site,
         open_snapshot,
         replicate,
-        serve,
         site_status,
         verify_replica,
     )
@@ -96,6 +94,7 @@ if TYPE_CHECKING:
         token_public_key,
     )
     from federation.snapshot.options import ClosureOptions
+    from federation.site_verbs import init_site, serve
     from federation.snapshot_verbs import (
         create_snapshot,
         diff_snapshots,
@@ -233,6 +232,7 @@ _MODULES = {
     "grant": "federation.schema_verbs",
     "import_butler": "federation.butler_verbs",
     "init_authority": "federation.security_verbs",
+    "init_site": "federation.site_verbs",
     "issue_certificate": "federation.security_verbs",
     "issue_token": "federation.security_verbs",
     "list_collections": "federation.collection_verbs",
@@ -267,6 +267,7 @@ _MODULES = {
     "revoke_token": "federation.security_verbs",
     "run_cache": "federation.cache_verbs",
     "schema_felis": "federation.schema_verbs",
+    "serve": "federation.site_verbs",
     "show_collection": "federation.collection_verbs",
     "show_table": "federation.schema_verbs",
     "site_log": "federation.history_verbs",

@@ -21,6 +21,7 @@ from federation.datastore.meter import Meter
 from federation.errors import CorruptionError, UserError
 from federation.registry.file_check import FileCheck, Trouble, withdraw
 from federation.registry.registry import Registry
+from federation.registry.retirement import RETIRED_DIRECTORY, list_retired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,20 +75,28 @@ def check_datastore(
 ) -> CheckSummary:
     """Compare the files of a site's datastore with its registry, by name and size, or with ``deep`` by checksum.
 
-    ``on_finding`` hears of each file that is missing, changed, corrupt, unreadable, recorded nowhere or left over by a
-    killed writer; ``progress`` of how many files were compared. ``repair`` makes rows of lost files say so, after which
+    ``on_finding`` hears of each file that is missing, changed, corrupt, unreadable, of a retired dataset, recorded
+    nowhere or left over by a killed writer; ``progress`` of how many files were compared. ``repair`` makes rows of lost files say so, after which
     they are fetched from other sites like any that is wanted, and removes leftovers that are older than
     ``older_than_s``; it touches no other file. `NotFoundError` when there is no datastore.
     """
     config = find_site(site, Path(sites))
     with Registry.open(config) as registry:
         store = Datastore(config.datastore_url, config.datastore_options)
-        check = FileCheck(registry, store, deep=deep, rate_bytes_s=rate_bytes_s, progress=progress)
+        retired = {
+            store.relative(uri): one.name
+            for one in list_retired(config.root / RETIRED_DIRECTORY)
+            for uri in one.uris
+            if store.contains(uri)
+        }
+        check = FileCheck(
+            registry, store, deep=deep, rate_bytes_s=rate_bytes_s, progress=progress, retired=retired
+        )
         found: list[Finding] = []
         for finding in check:
             if on_finding is not None:
                 on_finding(finding)
-            if repair and finding.trouble is not Trouble.SURPLUS:
+            if repair and (finding.trouble.is_loss or finding.trouble is Trouble.INTERRUPTED):
                 found.append(finding)
         withdrawn, removed = withdraw(registry, store, found, older_than_s=older_than_s) if repair else (0, 0)
     return CheckSummary(config.name, check.files, check.size_bytes, dict(check.counts), withdrawn, removed)

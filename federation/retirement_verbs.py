@@ -115,4 +115,4 @@ def purge_retired(
 
 
 def _directory(config: SiteConfig) -> Path:
-    return config.root / "retired"
+    return config.root / retirement.RETIRED_DIRECTORY

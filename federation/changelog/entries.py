@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from federation.garbage import no_cycle_search
@@ -23,6 +24,8 @@ def read_entries(
     connection: sa.Connection, schema: str, after_lsn: int, byte_limit: int, row_limit: int | None = None
 ) -> list[LogEntry]:
     """Numbered entries after ``after_lsn`` in order: at least one, then as many as fit the limits on bytes and rows."""
+    if connection.dialect.name == "sqlite":
+        return _stepped(connection, schema, after_lsn, byte_limit, row_limit)
     entries: list[LogEntry] = []
     byte_count = row_count = 0
     look = _FIRST_LOOK
@@ -48,13 +51,28 @@ def read_entries(
     return entries
 
 
-def _sizes(connection: sa.Connection, schema: str, after_lsn: int, limit: int) -> Sequence[Any]:
-    """(lsn, bytes, rows) of the next entries; bodies are not read for it."""
+def _stepped(
+    connection: sa.Connection, schema: str, after_lsn: int, byte_limit: int, row_limit: int | None
+) -> list[LogEntry]:
+    """SQLite reads an entry when it is asked for: one too many, and no more."""
     raw: Any = connection.connection.dbapi_connection
-    place = "?" if connection.dialect.name == "sqlite" else "%s"
+    query = f'SELECT {_NAMES} FROM "{schema}".change_log WHERE lsn > ? ORDER BY lsn'
+    found: list[LogEntry] = []
+    byte_count = rows = 0
+    with no_cycle_search(), closing(raw.execute(query, (after_lsn,))) as cursor:
+        for row in cursor:
+            byte_count, rows = byte_count + len(row[4]), rows + row[2]
+            if found and (byte_count > byte_limit or (row_limit is not None and rows > row_limit)):
+                break
+            found.append(LogEntry(*row))
+    return found
+
+
+def _sizes(connection: sa.Connection, schema: str, after_lsn: int, limit: int) -> Sequence[Any]:
+    """(lsn, bytes, rows) of the next entries on PostgreSQL; bodies are not read for it."""
+    raw: Any = connection.connection.dbapi_connection
     query = (
-        f'SELECT lsn, length(body), row_count FROM "{schema}".change_log WHERE lsn > {place} '
-        f"ORDER BY lsn LIMIT {place}"
+        f'SELECT lsn, length(body), row_count FROM "{schema}".change_log WHERE lsn > %s ORDER BY lsn LIMIT %s'
     )
     found: list[Any] = raw.execute(query, (after_lsn, limit)).fetchall()
     return found
@@ -63,10 +81,6 @@ def _sizes(connection: sa.Connection, schema: str, after_lsn: int, limit: int) -
 def _read(connection: sa.Connection, schema: str, after_lsn: int, last_lsn: int) -> list[LogEntry]:
     """The driver's own rows, in binary form: an entry has no column that need be converted."""
     raw: Any = connection.connection.dbapi_connection
-    if connection.dialect.name == "sqlite":
-        query = f'SELECT {_NAMES} FROM "{schema}".change_log WHERE lsn > ? AND lsn <= ? ORDER BY lsn'
-        with no_cycle_search():
-            return [LogEntry(*row) for row in raw.execute(query, (after_lsn, last_lsn))]
     query = f'SELECT {_NAMES} FROM "{schema}".change_log WHERE lsn > %s AND lsn <= %s ORDER BY lsn'
     with raw.cursor(binary=True) as cursor, no_cycle_search():
         return [LogEntry(*row) for row in cursor.execute(query, (after_lsn, last_lsn))]

@@ -1,7 +1,8 @@
 """The changes of several log entries as few changes of many rows: what is applied at once is decoded at once.
 
-Small transactions are the common case, and their cost is by entry, not by row. All bodies are decoded by one call, and
-rows of one table that follow each other become columns only once.
+Small transactions are the common case, and their cost is by entry, not by row. Those that differ in values only are
+decoded by arrays; else all bodies are decoded by one call, and rows of one table that follow each other become columns
+only once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zstandard
 
+from federation.changelog.alike import alike_changes
 from federation.changelog.codec import decode_changes, plain_body, unpacked_column
 from federation.errors import CorruptionError
 from federation.garbage import no_cycle_search
@@ -63,6 +65,9 @@ def merged_changes(bodies: Sequence[bytes], apart: Container[str] = ()) -> list[
     """
     with no_cycle_search():
         try:
+            alike = alike_changes(bodies, apart)
+            if alike is not None:
+                return alike
             return list(_merged(chain.from_iterable(_decoded(bodies)), apart))
         except (msgspec.DecodeError, zstandard.ZstdError, ValueError, MemoryError) as error:
             raise CorruptionError(

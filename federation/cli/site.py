@@ -64,7 +64,7 @@ def init(
     json: JsonFlag = False,
 ) -> None:
     """Make the registry of a site, and its file where there is none."""
-    from federation.api import init_site
+    from federation.site_verbs import init_site
 
     config = init_site(
         name, sites=sites, root=root, listen=listen, registry=registry, follow=_followed(follow or [])
@@ -103,7 +103,7 @@ def _followed(texts: list[str]) -> dict[str, list[str]]:
 @app.command(epilog="Example: federation site serve summit")
 def serve(name: Name, sites: SitesDirectory = Path("sites"), json: JsonFlag = False) -> None:
     """Serve a site and follow its peers, until interrupted."""
-    from federation import api
+    from federation.site_verbs import serve
 
     def bound(config: SiteConfig, address: str) -> None:
         print_json({"site": config.name, "address": address})

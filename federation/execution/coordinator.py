@@ -35,6 +35,7 @@ from federation.execution.read_positions import MovedError, check_read
 from federation.execution.result import Result, Stream
 from federation.execution.result_limit import ResultLimit
 from federation.execution.site_catalogs import SiteCatalogs
+from federation.execution.small_statements import run_small
 from federation.execution.speculation import SiteFailedError, Speculation
 from federation.execution.stages import run_fragments
 from federation.execution.stopping import Stop
@@ -43,7 +44,7 @@ from federation.planner import PlanOptions
 from federation.request_context import RequestPool, request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from federation.model.catalog import FederationCatalog
     from federation.model.position import Position, SchemaId
@@ -156,7 +157,9 @@ class Coordinator:
         made, answers = self._speculation.run(
             sql,
             options,
-            lambda plan, stop: self._run(plan, options, wanted(self._roomy(call), plan, limit), stop),
+            lambda plan, stop, begun: self._run(
+                plan, options, wanted(self._roomy(call, begun), plan, limit), stop
+            ),
             ahead=self._has_round_trips,
         )
         local_start = time.monotonic()
@@ -164,14 +167,20 @@ class Coordinator:
             (answer,) = answers
             table = limit.table(direct_rows(made, answer.table.to_batches()), direct_schema(made))
         else:
-            tables = tables_of(made, answers)
-            table = self._engine.run(
-                tables, made.local_sql, made.columns, call.remaining(), made.pair_tables, limit
-            )
+            table = self._finished(made, tables_of(made, answers), call, limit)
         end = time.monotonic()
         stats = tuple(answer.stats for answer in answers)
         made = self._with_ranges(made)
         return Result(table, made, positions_of(answers), stats, end - start, end - local_start, limit.reason)
+
+    def _finished(self, made: Plan, tables: dict[str, pa.Table], call: Call, limit: ResultLimit) -> pa.Table:
+        """The answer, made of the fragments' rows."""
+        small = None if made.pair_tables else run_small(tables, made.local_sql, made.columns)
+        if small is not None:
+            return limit.table(small.to_batches(), small.schema)
+        return self._engine.run(
+            tables, made.local_sql, made.columns, call.remaining(), made.pair_tables, limit
+        )
 
     @contextmanager
     def stream(
@@ -198,7 +207,7 @@ class Coordinator:
         made, found = self._speculation.run(
             sql,
             options,
-            lambda plan, stop: self._begin(plan, options, self._roomy(call), stop),
+            lambda plan, stop, begun: self._begin(plan, options, self._roomy(call, begun), stop),
             lambda begun: begun.close() if isinstance(begun, OpenRows) else None,
             ahead=self._has_round_trips,
         )
@@ -285,9 +294,9 @@ class Coordinator:
         """Whether a site is asked over the wire, so that it is worth while to begin before it has answered."""
         return not all(isinstance(client, LocalSite) for client in self.clients.values())
 
-    def _roomy(self, call: Call) -> Call:
-        """The call with room for the rows of one more attempt."""
-        return attrs.evolve(call, room=room_for(self.config))
+    def _roomy(self, call: Call, begun: Callable[[], object]) -> Call:
+        """The call with room for the rows of one more attempt, which calls ``begun``."""
+        return attrs.evolve(call, room=room_for(self.config), begun=begun)
 
     def _begin(
         self, made: Plan, options: PlanOptions, call: Call, stop: Stop

@@ -17,7 +17,7 @@ from federation.model.logical import LogicalType
 from federation.wire.arrow import arrow_schema, rows_to_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from federation.execution.stopping import Stop
     from federation.model.catalog import SiteCatalog
@@ -89,7 +89,8 @@ class Call:
     """What all fragments of one query share; ``deadline`` is of the monotonic clock.
 
     ``rows_wanted`` is set where a fragment's rows are the answer: after so many, and one to tell that there are more,
-    it need not go on. ``room`` is where rows are kept as they come.
+    it need not go on. ``room`` is where rows are kept as they come. ``begun`` is called for each fragment that is on
+    its way to its site.
     """
 
     user: str
@@ -100,6 +101,7 @@ class Call:
     room: Room = attrs.field(factory=lambda: room_for(QueryConfig()), eq=False)
     #: states of schemas that the sites must read
     at: tuple[Position, ...] = ()
+    begun: Callable[[], object] = attrs.field(default=lambda: None, eq=False)
 
     def remaining(self) -> float:
         """Seconds that are left; `LimitError` when there are none."""
@@ -131,6 +133,7 @@ def collect(
         timeout_s=call.remaining(),
         at=call.at,
     )
+    call.begun()
     arrived = ArrivedRows(rows.schema, call.room)
     try:
         with _stopped(stop), late_as_limit(call), stop.ending(rows.cancel), rows:

@@ -41,6 +41,7 @@ class OpenRows:
             timeout_s=call.remaining(),
             at=call.at,
         )
+        call.begun()
         with stop.ending(rows.cancel), late_as_limit(call):
             return cls(rows, rows.__enter__())
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from federation.execution.plan_cache import PlanCache
-    from federation.execution.site_catalogs import SiteCatalogs
+    from federation.execution.site_catalogs import AskedCatalogs, SiteCatalogs
     from federation.execution.stopping import Stop
     from federation.planner import Plan, PlanOptions
 
@@ -71,6 +71,24 @@ class _Once:
         return found.value
 
 
+class _Present:
+    """The sites' present catalogs: asked for once, by whoever begins or ends with the plan that was guessed."""
+
+    def __init__(self, ask: Callable[[], AskedCatalogs], when_done: Callable[[], None]) -> None:
+        self._ask, self._when_done = ask, when_done
+        self._lock = threading.Lock()
+        self._asked: AskedCatalogs | None = None
+
+    def ask(self) -> AskedCatalogs:
+        with self._lock:
+            is_first = self._asked is None
+            if self._asked is None:
+                self._asked = self._ask()
+        if is_first:
+            self._asked.when_done(self._when_done)
+        return self._asked
+
+
 class Speculation:
     """Chooses the plan that is run, so that its catalog was the sites' own while it ran."""
 
@@ -81,18 +99,18 @@ class Speculation:
         self,
         sql: str,
         options: PlanOptions,
-        work: Callable[[Plan, Stop], T],
+        work: Callable[[Plan, Stop, Callable[[], object]], T],
         discard: Callable[[T], None] | None = None,
         *,
         ahead: bool = True,
     ) -> tuple[Plan, T]:
         """The plan and what ``work`` made of it.
 
-        With ``ahead``, work begins by the last known catalogs while the sites are asked for their present ones; when
-        these give another plan, what was begun is stopped and ``discard``-ed, and the other one is run. A site that
-        fails is planned around; a table that changed between plan and run is planned for anew; and a query of which
-        fragments met different states of one schema is run again, all fragments at once. Raises `QueryError`,
-        `UnavailableError` or what ``work`` raises.
+        With ``ahead``, work begins by the last known catalogs. Once it calls what it is given, as its first fragment is
+        on its way, the sites are asked for their present ones; when these give another plan, what was begun is stopped
+        and ``discard``-ed, and the other one is run. A site that fails is planned around; a table that changed between
+        plan and run is planned for anew; and a query of which fragments met different states of one schema is run
+        again, all fragments at once. Raises `QueryError`, `UnavailableError` or what ``work`` raises.
         """
         guess = self._guess(sql, options) if ahead else None
         if guess is None:
@@ -139,13 +157,12 @@ class Speculation:
         guess: Plan,
         sql: str,
         options: PlanOptions,
-        work: Callable[[Plan, Stop], T],
+        work: Callable[[Plan, Stop, Callable[[], object]], T],
         discard: Callable[[T], None] | None,
     ) -> tuple[Plan, _Outcome[T]]:
         """The plan by the present catalogs, run: as it was guessed, or else anew."""
-        asked = self._catalogs.ask()
         stop = self._make_stop()
-        fresh = _Once(lambda: self._plans.plan(sql, asked.result(), options))
+        fresh = _Once(lambda: self._plans.plan(sql, present.ask().result(), options))
 
         def stop_if_changed() -> None:
             try:
@@ -155,8 +172,8 @@ class Speculation:
             if not is_same:
                 stop.set()
 
-        asked.when_done(stop_if_changed)
-        outcome = self._try(guess, work, stop)
+        present = _Present(self._catalogs.ask, stop_if_changed)
+        outcome = self._try(guess, work, stop, present.ask)
         try:
             made = fresh.get()
         except BaseException:
@@ -177,9 +194,15 @@ class Speculation:
                 raise error from None
             raise
 
-    def _try(self, made: Plan, work: Callable[[Plan, Stop], T], stop: Stop | None = None) -> _Outcome[T]:
+    def _try(
+        self,
+        made: Plan,
+        work: Callable[[Plan, Stop, Callable[[], object]], T],
+        stop: Stop | None = None,
+        begun: Callable[[], object] = lambda: None,
+    ) -> _Outcome[T]:
         try:
-            return _Outcome(work(made, stop or self._make_stop()))
+            return _Outcome(work(made, stop or self._make_stop(), begun))
         except FederationError as error:
             return _Outcome(error=error)
 

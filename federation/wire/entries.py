@@ -26,28 +26,14 @@ COMPRESS_ABOVE_BYTES, COMPRESSED_ENTRY_BYTES = 512, 2048
 PACKED_BYTES_MAX = 1 << 30
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bytes, bytes, bytes, bytes]])
+_DECODER = msgspec.msgpack.Decoder(tuple[LogEntry, ...])
 
 
 def pack_entries(entries: Sequence[LogEntry]) -> bytes:
     """Entries as bytes; none as no bytes."""
     if not entries:
         return b""
-    packed = _ENCODER.encode(
-        [
-            (
-                e.lsn,
-                e.committed_tai_ns,
-                e.row_count,
-                e.schema_version,
-                e.body,
-                e.digest,
-                e.chain,
-                e.body_digest,
-            )
-            for e in entries
-        ]
-    )
+    packed = _ENCODER.encode(entries)
     if COMPRESS_ABOVE_BYTES < len(packed) < COMPRESSED_ENTRY_BYTES * len(entries):
         return b"\1" + zstandard.ZstdCompressor(level=1).compress(packed)
     return b"\0" + packed
@@ -68,7 +54,7 @@ def unpack_entries(data: bytes) -> tuple[LogEntry, ...]:
         else:
             raise ValueError(f"they start with {data[:1]!r}")
         with no_cycle_search():
-            return tuple(LogEntry(*entry) for entry in _DECODER.decode(packed))
+            return _DECODER.decode(packed)
     except (msgspec.DecodeError, zstandard.ZstdError, ValueError, MemoryError) as error:
         raise CorruptionError(
             f"log entries can't be decoded: {error}", hint="they are asked for again"

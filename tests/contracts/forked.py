@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from federation import killpoints
 
@@ -17,7 +18,7 @@ _FORKS.set_forkserver_preload(
         "federation.cli.main",
         "federation.services.site_server",
         "federation.replication.verify",
-        "federation.snapshot.assemble",
+        "federation.api",
     ]
 )
 
@@ -77,9 +78,9 @@ class ForkedProcess:
         self._process.close()
 
 
-def run_command(*arguments: object, kill: str = "") -> int:
-    """The exit code of ``federation ARGUMENTS`` in a process of its own."""
-    process = ForkedProcess(_command, *map(str, arguments), kill=kill)
+def run_command(*arguments: object, kill: str = "", errors: Path | None = None) -> int:
+    """The exit code of ``federation ARGUMENTS`` in a process of its own, and its standard error in ``errors``."""
+    process = ForkedProcess(_command, errors, *map(str, arguments), kill=kill)
     try:
         return process.wait()
     finally:
@@ -102,7 +103,10 @@ def _act(
     target(*arguments)
 
 
-def _command(*arguments: str) -> None:
+def _command(errors: Path | None, *arguments: str) -> None:
     from federation.cli.main import main
 
+    if errors is not None:
+        with errors.open("wb") as opened:
+            os.dup2(opened.fileno(), sys.stderr.fileno())
     sys.exit(main(arguments))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
+import msgspec
 import pytest
 from publishing_sites import CountingPublisher, Site, eventually
 from replicated_rows import SUMMIT, database_of, open_registry, rows, write
@@ -58,7 +59,7 @@ def _lost(_batch: FollowBatch) -> Sequence[FollowBatch]:
 
 def _harmed_body(batch: FollowBatch, change: Callable[[bytes], bytes]) -> Sequence[FollowBatch]:
     *before, last = batch.entries
-    return (attrs.evolve(batch, entries=(*before, attrs.evolve(last, body=change(last.body)))),)
+    return (attrs.evolve(batch, entries=(*before, msgspec.structs.replace(last, body=change(last.body)))),)
 
 
 def _flipped(batch: FollowBatch) -> Sequence[FollowBatch]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from forked import run_command
 
 
 @pytest.fixture
@@ -28,11 +27,9 @@ def write_site(sites: Path, name: str, registry: str = "sqlite", port: int = 1) 
 
 def federation(sites: Path, *arguments: str) -> tuple[int, list[str]]:
     """Exit code, and the lines on standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "federation", *arguments, "--sites", str(sites)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stderr.strip().splitlines()
+    errors = sites / "errors"
+    code = run_command(*arguments, "--sites", sites, errors=errors)
+    return code, errors.read_text().strip().splitlines()
 
 
 def test_a_port_that_another_program_holds(sites: Path) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from forked import ForkedProcess
 
 import federation
 from federation.cli.main import main
@@ -201,10 +200,14 @@ def test_a_file_that_only_another_site_has_is_named_or_fetched(sites: Path) -> N
     assert not list(find_site("base", sites).root.rglob("*.fits"))
 
 
-PUT = """
-import federation, sys
-federation.put({"n": 1}, "note", {"instrument": "C"}, run="notes", once=True, site="summit", sites=sys.argv[1])
-"""
+def put_note(sites: Path, kill: str = "") -> int:
+    """The exit code of a process that puts a note at the summit."""
+    put = functools.partial(federation.put, run="notes", once=True, site="summit", sites=sites)
+    process = ForkedProcess(put, {"n": 1}, "note", {"instrument": "C"}, kill=kill)
+    try:
+        return process.wait()
+    finally:
+        process.end()
 
 
 @pytest.mark.parametrize("point", ["before_append", "before_commit"])
@@ -216,15 +219,11 @@ def test_a_killed_put_leaves_no_row_and_can_be_repeated(sites: Path, tmp_path: P
     config = find_site("summit", sites)
     with Registry.open(config) as registry, registry.transaction("summit") as tx:
         declare(tx, DatasetType("note", ("instrument",), "StructuredDataDict"))
-    command = [sys.executable, "-c", PUT, str(sites)]
-    killed = subprocess.run(
-        command, env={**os.environ, "FEDERATION_KILL": f"transaction.{point}"}, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
+    assert put_note(sites, kill=f"transaction.{point}") == -signal.SIGKILL
     identity = deterministic_id("note", "notes", {"instrument": "C"})
     with pytest.raises(NotFoundError, match="is not known"):
         federation.get(identity, site="summit", sites=sites)
     assert len(list(config.root.rglob("note_*.yaml"))) == 1
-    subprocess.run(command, check=True)
+    assert put_note(sites) == 0
     assert federation.get(identity, site="summit", sites=sites) == {"n": 1}
     assert len(list(config.root.rglob("note_*.yaml"))) == 1

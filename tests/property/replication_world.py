@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 
 import attrs
+import msgspec
 
 from federation.changelog import LogState, chain_hash, decode_changes, digest_of, encode_changes
 from federation.changelog.epochs import Epoch, continued_until
@@ -356,11 +357,11 @@ class World:
         if kind == "shorten":
             return entries[:place]
         if kind == "renumber":
-            entries[place] = attrs.evolve(entry, lsn=entry.lsn + self.chance.choice((-1, 1)))
+            entries[place] = msgspec.structs.replace(entry, lsn=entry.lsn + self.chance.choice((-1, 1)))
             return entries
         body = bytearray(entry.body)
         body[self.chance.randrange(len(body))] ^= 1 << self.chance.randrange(8)
-        entries[place] = attrs.evolve(entry, body=bytes(body))
+        entries[place] = msgspec.structs.replace(entry, body=bytes(body))
         return entries
 
     def make_durable(self, site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-import attrs
+import msgspec
 import pytest
 
 from federation.changelog import LogState, chain_hash, digest_of, encode_changes
@@ -113,7 +113,7 @@ def test_refuses_a_gap_inside_a_batch() -> None:
 
 
 def test_refuses_a_damaged_entry() -> None:
-    damaged = attrs.evolve(LOG[3], body=LOG[3].body + b"x")
+    damaged = msgspec.structs.replace(LOG[3], body=LOG[3].body + b"x")
     with pytest.raises(CorruptionError, match="entry 4"):
         _state(3).on_batch(FollowBatch(EPOCH, 3, (damaged,), 10, 0))
 
@@ -137,7 +137,7 @@ def test_refuses_a_log_that_ends_before_its_position() -> None:
 
 
 def test_refuses_an_entry_of_a_newer_version() -> None:
-    newer = attrs.evolve(LOG[3], schema_version=99)
+    newer = msgspec.structs.replace(LOG[3], schema_version=99)
     with pytest.raises(UserError, match="schema version 99"):
         _state(3).on_batch(FollowBatch(EPOCH, 3, (newer,), 10, 0))
 
@@ -230,7 +230,7 @@ def test_refuses_what_has_come_through_itself() -> None:
 
 def _without_rows(entry: LogEntry) -> LogEntry:
     body = encode_changes(())
-    return attrs.evolve(entry, body=body, body_digest=digest_of(body), row_count=0)
+    return msgspec.structs.replace(entry, body=body, body_digest=digest_of(body), row_count=0)
 
 
 def test_an_entry_without_the_rows_left_out_moves_the_position_along_the_whole_history() -> None:
@@ -241,7 +241,7 @@ def test_an_entry_without_the_rows_left_out_moves_the_position_along_the_whole_h
 
 
 def test_refuses_a_filtered_entry_that_was_damaged_and_one_that_was_not_asked_for() -> None:
-    damaged = attrs.evolve(_without_rows(LOG[3]), body=encode_changes(()) + b"x")
+    damaged = msgspec.structs.replace(_without_rows(LOG[3]), body=encode_changes(()) + b"x")
     for is_filtered, entry in ((True, damaged), (False, _without_rows(LOG[3]))):
         state = FollowerState(SCHEMA, LogState(EPOCH, 3, LOG[2].chain), is_filtered=is_filtered)
         with pytest.raises(CorruptionError, match="entry 4"):
@@ -256,7 +256,7 @@ def test_every_order_of_damaged_deliveries_applies_each_entry_once_or_is_refused
         _batch_of(3, 7),
         _batch_of(8, 10),
         FollowBatch(EPOCH, 0, tuple(LOG[0:2]), 10, 0, GENESIS),
-        FollowBatch(EPOCH, 4, (attrs.evolve(LOG[4], body=b"\2\x90"),), 10, 0, LOG[3].chain),
+        FollowBatch(EPOCH, 4, (msgspec.structs.replace(LOG[4], body=b"\2\x90"),), 10, 0, LOG[3].chain),
         FollowBatch(EPOCH, 4, tuple(other[4:6]), 10, 0, other[3].chain),
         FollowBatch(EPOCH, 2, (LOG[3], LOG[2]), 10, 0, LOG[1].chain),
     ]
