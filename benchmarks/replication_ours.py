@@ -260,9 +260,10 @@ def _follower(path: Path, port: str) -> None:
             command, *rest = line.split()
             began, cpu = time.time(), time.process_time()
             if command == "drain":
-                Follower(registry, client, SCHEMA, "base").run_once(600)
+                # the log itself, not a copy in its place
+                Follower(registry, client, SCHEMA, "base", takes_copies=False).run_once(600)
             elif command == "start":
-                follower = Follower(registry, client, SCHEMA, "base")
+                follower = Follower(registry, client, SCHEMA, "base", takes_copies=False)
                 follower.start()
             elif command == "stop" and follower is not None:
                 follower.stop()

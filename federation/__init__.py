@@ -93,8 +93,8 @@ if TYPE_CHECKING:
         revoke_token,
         token_public_key,
     )
-    from federation.snapshot.options import ClosureOptions
     from federation.site_verbs import init_site, serve
+    from federation.snapshot.options import ClosureOptions
     from federation.snapshot_verbs import (
         create_snapshot,
         diff_snapshots,

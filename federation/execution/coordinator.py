@@ -32,6 +32,7 @@ from federation.execution.open_rows import OpenRows
 from federation.execution.plan_cache import PlanCache
 from federation.execution.query_events import query_told
 from federation.execution.read_positions import MovedError, check_read
+from federation.execution.region_matching import matched_rows
 from federation.execution.result import Result, Stream
 from federation.execution.result_limit import ResultLimit
 from federation.execution.site_catalogs import SiteCatalogs
@@ -175,6 +176,8 @@ class Coordinator:
 
     def _finished(self, made: Plan, tables: dict[str, pa.Table], call: Call, limit: ResultLimit) -> pa.Table:
         """The answer, made of the fragments' rows."""
+        if made.region_match is not None:
+            return limit.table(matched_rows(made, tables, call.remaining), direct_schema(made))
         small = None if made.pair_tables else run_small(tables, made.local_sql, made.columns)
         if small is not None:
             return limit.table(small.to_batches(), small.schema)
@@ -220,6 +223,9 @@ class Coordinator:
         answers = found
         positions = positions_of(answers)
         tables = tables_of(made, answers)
+        if made.region_match is not None:
+            yield Stream(direct_schema(made), made, positions, matched_rows(made, tables, call.remaining))
+            return
         answers.clear()  # the engine holds their rows from now on
         with self._engine.stream(
             tables, made.local_sql, made.columns, call.remaining(), made.pair_tables

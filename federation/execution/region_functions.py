@@ -17,11 +17,11 @@ from federation.model.region_arrays import PackedRegions, bounding_cones, decode
 from federation.model.skypix import pixel_region, skypix_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Column: TypeAlias = pa.ChunkedArray | pa.Array
 
-__all__ = ["pack_arrow", "pair_table", "register_region_functions", "uses_region_functions"]
+__all__ = ["matching_rows", "pack_arrow", "pair_table", "register_region_functions", "uses_region_functions"]
 
 
 def pack_arrow(column: Column) -> PackedRegions:
@@ -40,14 +40,22 @@ def pack_arrow(column: Column) -> PackedRegions:
 
 def pair_table(kind: str, left: pa.Table, right: pa.Table, tick: Callable[[], object]) -> pa.Table:
     """The pairs that a `PairTable` of the plan asks for; ``tick`` may raise to stop the search."""
-    if kind == "overlap":
-        rows, others = overlapping_pairs(pack_arrow(left["l"]), pack_arrow(right["r"]), tick)
-    else:
-        ra, dec = _floats(right["ra"]), _floats(right["dec"])
-        rows, others = containing_pairs(pack_arrow(left["l"]), ra, dec, tick)
+    rows, others = matching_rows(kind, pack_arrow(left["l"]), right, tick)
     columns = {"l": _chosen(left["l"], rows)}
     columns |= {name: _chosen(right[name], others) for name in right.column_names}
     return pa.table(columns)
+
+
+def matching_rows(
+    kind: str, regions: PackedRegions, right: Mapping[str, Column] | pa.Table, tick: Callable[[], object]
+) -> tuple[Any, Any]:
+    """Rows of all pairs, (P) and (P), of ``regions`` and what they overlap or contain.
+
+    ``right`` has regions ``r`` where ``kind`` is ``"overlap"``, else degrees ``ra`` and ``dec``.
+    """
+    if kind == "overlap":
+        return overlapping_pairs(regions, pack_arrow(right["r"]), tick)
+    return containing_pairs(regions, _floats(right["ra"]), _floats(right["dec"]), tick)
 
 
 def _chosen(values: pa.ChunkedArray, rows: Any) -> pa.Array:

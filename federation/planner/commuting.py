@@ -21,6 +21,8 @@ __all__ = ["Passage", "output_columns", "passage"]
 
 #: parts of a SELECT that choose among its rows by their number
 _COUNTED = ("limit", "offset")
+#: parts of a SELECT that only make rows and leave some out, one by one
+_PLAIN = frozenset({"expressions", "from_", "joins", "where"})
 
 
 @attrs.frozen(eq=False)
@@ -57,6 +59,8 @@ def passage(
         return None
     alias = columns[0].table
     found = Passage(alias, sources_of(select)[alias], tuple(column.name for column in columns))
+    if _is_plain(select):
+        return found
     wanted = {(column.table, column.name) for column in columns}
     distinct = select.args.get("distinct")
     on = distinct.args.get("on") if distinct is not None else None
@@ -78,6 +82,13 @@ def passage(
             if not by_partition and not is_fixed(window, found):
                 return None
     return found
+
+
+def _is_plain(select: exp.Select) -> bool:
+    """Whether it only picks columns of rows, as every arm of a chain does: nothing need be looked for in it then."""
+    return all(isinstance(output.unalias(), exp.Column) for output in select.selects) and not any(
+        value and part not in _PLAIN for part, value in select.args.items()
+    )
 
 
 def _columns(expressions: Sequence[exp.Expr]) -> set[tuple[str, str]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         OutputColumn,
         PairTable,
         PlanOptions,
+        RegionMatch,
     )
     from federation.planner.profiles import Profile
 
@@ -110,6 +111,7 @@ class Draft:
     pair_queries: list[PairQuery] = attrs.field(factory=list)
     pair_tables: list[PairTable] = attrs.field(factory=list)
     find_first: FindFirst | None = None
+    region_match: RegionMatch | None = None
     local_sql: str = ""
 
     def decide(self, reason: str) -> None:

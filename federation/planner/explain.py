@@ -80,6 +80,13 @@ def explain_text(plan: Plan) -> str:
             f"  ({', '.join(found.key)}) is kept as it comes, without the local engine; the same as",
             "",
         ]
+    if plan.region_match is not None:
+        match = plan.region_match
+        lines += [
+            f"match regions: rows of {match.left} and {match.right} beside each other for each pair, without the local",
+            "  engine; the same as",
+            "",
+        ]
     lines += [
         "local statement",
         f"  gives {_columns(plan.columns)}",
@@ -159,6 +166,7 @@ def explain_json(plan: Plan) -> dict[str, Any]:
         "literal_tables": [{"name": table.name, "rows": len(table.rows)} for table in plan.literal_tables],
         "pair_tables": [attrs.asdict(pairs) for pairs in plan.pair_tables],
         "find_first": attrs.asdict(plan.find_first) if plan.find_first else None,
+        "region_match": attrs.asdict(plan.region_match) if plan.region_match else None,
         "missing": missing_json(plan.missing),
         "decisions": [
             {"rule": rule, "reason": reason}

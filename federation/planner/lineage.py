@@ -40,7 +40,10 @@ class Lineage:
         self._draft = draft
         self._definitions = table_definitions(draft)
         tables = list(draft.tree.find_all(exp.Table))
-        self._ctes = {id(table): cte for table in tables if (cte := _cte_of(table)) is not None}
+        # a table's way up through a union of many is as long as the union
+        names = {cte.alias for cte in draft.tree.find_all(exp.CTE)}
+        named = [table for table in tables if table.name in names]
+        self._ctes = {id(table): cte for table in named if (cte := _cte_of(table)) is not None}
         self._fragment_uses = Counter(table.name for table in tables if self._fragment(table))
         self._cte_uses = Counter(id(cte) for cte in self._ctes.values())
 
@@ -125,6 +128,7 @@ class Lineage:
         arms = self.values(passed.source, [*partition, *passed.columns])
         if not arms:
             return False
+        tables = set()
         for arm in arms:
             scanned = self._scanned(arm)
             if scanned is None:
@@ -136,10 +140,8 @@ class Lineage:
                 or not set(columns[len(partition) :]) <= fixed
             ):
                 return False
-        return len({self._draft_table(arm.fragment) for arm in arms}) == 1
-
-    def _draft_table(self, fragment: str) -> str:
-        return self._draft.cut[fragment].tree.find(exp.Table).name  # type: ignore[union-attr]
+            tables.add(table.name)
+        return len(tables) == 1
 
     def _scanned(self, source: KeySource) -> tuple[TableDef, tuple[str, ...]] | None:
         """The one table that a fragment reads, and which of its columns the fragment's are."""

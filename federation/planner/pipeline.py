@@ -27,6 +27,7 @@ from federation.planner.prune import prune
 from federation.planner.qualify import qualify_names, spell_names
 from federation.planner.reduce import reduce_fragments
 from federation.planner.region_joins import join_regions
+from federation.planner.region_match import match_regions
 from federation.planner.regions import check_region_functions, fold_region_functions
 from federation.planner.resolve import resolve_tables
 from federation.planner.routing import route_schemas
@@ -72,6 +73,7 @@ RULES: tuple[Callable[[Draft], None], ...] = (
     push_top,
     cut_fragments,
     reduce_fragments,
+    match_regions,
     join_regions,
     finish_local,
 )
@@ -92,6 +94,7 @@ OPTIONAL_RULES: tuple[Callable[[Draft], None], ...] = (
     drop_duplicates,
     push_top,
     reduce_fragments,
+    match_regions,
 )
 
 
@@ -119,4 +122,5 @@ def plan(sql: str, catalog: FederationCatalog, options: PlanOptions | None = Non
         literal_tables=tuple(draft.literal_tables.values()),
         pair_tables=tuple(draft.pair_tables),
         find_first=draft.find_first,
+        region_match=draft.region_match,
     )

@@ -24,6 +24,7 @@ __all__ = [
     "PairTable",
     "Plan",
     "PlanOptions",
+    "RegionMatch",
     "Source",
 ]
 
@@ -179,6 +180,22 @@ class FindFirst:
 
 
 @attrs.frozen
+class RegionMatch:
+    """The answer is what is in two fragments, for each pair of their rows whose regions match.
+
+    ``kind`` is that of a `PairTable`: for ``"overlap"`` the one column of ``right_columns`` is a region too, for
+    ``"contain"`` they are right ascension and declination in degrees. ``outputs`` are (fragment, column).
+    """
+
+    kind: str
+    left: str
+    region: str
+    right: str
+    right_columns: tuple[str, ...]
+    outputs: tuple[tuple[str, str], ...]
+
+
+@attrs.frozen
 class MissingRange:
     """Values of a column that the missing rows had when they were last heard of: texts as a query gives them."""
 
@@ -214,7 +231,7 @@ class Missing:
 class Plan:
     """Fragments to run at sites, and the DuckDB statement over their results, loaded under the fragments' ids.
 
-    With ``find_first`` an executor need not run the statement, which gives the same rows.
+    With ``find_first`` or ``region_match`` an executor need not run the statement, which gives the same rows.
     """
 
     sql: str
@@ -228,6 +245,7 @@ class Plan:
     literal_tables: tuple[LiteralTable, ...] = ()
     pair_tables: tuple[PairTable, ...] = ()
     find_first: FindFirst | None = None
+    region_match: RegionMatch | None = None
     #: the planner's rule that made each decision
     deciders: tuple[str, ...] = ()
 

@@ -223,6 +223,9 @@ def _count(number: int, what: str) -> str:
 
 def _explain_refused(draft: Draft, found: Sequence[Candidate], steps: Sequence[_Step], sizes: Sizes) -> None:
     """Say of joined fragments, neither of which gets keys of the other, why that is so."""
+    few = [one for one in found if len(one.givers) * len(one.receivers) <= _SHOWN_MAX]
+    if not few:
+        return
     done = {
         frozenset((giver.fragment, receiver.fragment))
         for step in steps
@@ -230,9 +233,7 @@ def _explain_refused(draft: Draft, found: Sequence[Candidate], steps: Sequence[_
         for receiver in step.receivers
     }
     refused: dict[frozenset[str], float] = {}
-    for candidate in found:
-        if len(candidate.givers) * len(candidate.receivers) > _SHOWN_MAX:
-            continue
+    for candidate in few:
         key_count = _key_count(candidate, sizes)
         for giver in candidate.givers:
             for receiver in candidate.receivers:

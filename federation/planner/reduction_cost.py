@@ -72,6 +72,7 @@ class Sizes:
         }
         #: the fragments that each one waits for, by what it is asked with
         self.waits_for: dict[str, list[frozenset[str]]] = {fragment.id: [] for fragment in draft.fragments}
+        self._distinct: dict[tuple[str, tuple[str, ...]], float] = {}
 
     @staticmethod
     def _size(draft: Draft, fragment: Fragment) -> _Size:
@@ -105,9 +106,13 @@ class Sizes:
 
     def distinct(self, fragment: str, columns: Sequence[str]) -> float:
         """Different keys in the fragment's rows without reductions."""
-        size = self._sizes[fragment]
-        found = distinct_of(size.profile, columns)
-        return min(size.all_rows, size.all_rows if found is None else found)
+        key = fragment, tuple(columns)
+        known = self._distinct.get(key)
+        if known is None:
+            size = self._sizes[fragment]
+            found = distinct_of(size.profile, columns)
+            known = self._distinct[key] = min(size.all_rows, size.all_rows if found is None else found)
+        return known
 
     def keys(self, fragment: str, columns: Sequence[str]) -> float:
         """Different keys in the fragment's rows by the reductions so far."""
@@ -158,12 +163,15 @@ class Sizes:
     def in_order(self) -> list[str]:
         """The fragments, each after those that it waits for."""
         ordered: dict[str, None] = {}
+        groups: set[int] = set()  # many fragments wait for one and the same group
 
         def add(fragment: str) -> None:
             if fragment not in ordered:
                 for group in self.waits_for[fragment]:
-                    for before in sorted(group):
-                        add(before)
+                    if id(group) not in groups:
+                        groups.add(id(group))
+                        for before in sorted(group):
+                            add(before)
                 ordered[fragment] = None
 
         for fragment in self._sizes:
@@ -172,11 +180,13 @@ class Sizes:
 
     def awaited(self, fragments: Iterable[str]) -> set[str]:
         """These fragments and all that they wait for."""
-        todo, seen = list(fragments), set[str]()
+        todo, seen, groups = list(fragments), set[str](), set[int]()
         while todo:
             one = todo.pop()
             if one not in seen:
                 seen.add(one)
                 for group in self.waits_for[one]:
-                    todo.extend(group)
+                    if id(group) not in groups:
+                        groups.add(id(group))
+                        todo.extend(group)
         return seen

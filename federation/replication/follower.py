@@ -52,7 +52,8 @@ class Follower:
     """Follows ``schema`` through ``client`` into ``registry``; ``name`` is what the source sees.
 
     While the owner does not answer, entries come through ``relays``, in that order of preference. With ``keeps_log``
-    they are kept as they came, for others to follow from here. Only what ``filter`` admits is asked for.
+    they are kept as they came, for others to follow from here. Only what ``filter`` admits is asked for. A follower that
+    is far behind ``takes_copies`` where they are faster; else it copies only where the log does not reach.
     Either `start` it as a thread and `stop` it, or `run_once`. ``on_applied`` is called after each transaction.
     """
 
@@ -66,12 +67,16 @@ class Follower:
         relays: Sequence[SiteClient] = (),
         keeps_log: bool = False,
         filter: LogFilter | None = None,  # noqa: A002 - the word of the site file
+        takes_copies: bool = True,
         on_applied: Callable[[], None] = lambda: None,
     ) -> None:
         self.schema, self._name = schema, name
         self._clients = (client, *relays)
         self._sources = SourceChoice([one.site for one in self._clients])
         self._keeps_log, self._filter = keeps_log, filter or LogFilter()
+        self._takes_copies = takes_copies
+        #: not again before it has caught up: a source that is written to all the time would be copied for ever
+        self._may_copy = takes_copies
         self._on_applied = on_applied
         self._replica = ReplicaRecord(registry, schema, self._filter, keeps_log=keeps_log)
         self._state = self._replica.state()
@@ -248,6 +253,7 @@ class Follower:
                     self._name,
                     self._replica.registry.universe.fingerprint,
                     self._filter,
+                    self._may_copy,
                 )
             )
         )
@@ -306,6 +312,7 @@ class Follower:
         if head_age_s is not None:
             self._head_at = stream.received_s - head_age_s
         if self._state.is_caught_up:
+            self._may_copy = self._takes_copies
             if head_age_s is not None and self._head_at is not None:
                 self._fresh_at = max(self._head_at, self._fresh_at or float("-inf"))
             self._is_once_done = self._once
@@ -362,7 +369,7 @@ class Follower:
     def _copy(self, client: SiteClient | None = None) -> None:
         """Replace all rows by those that a source has now."""
         self._phase.enter("copying")
-        self._fresh_at = None
+        self._fresh_at, self._may_copy = None, False
         report = copy_replica(
             self._replica.registry,
             self._replica.held,

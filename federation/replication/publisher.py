@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from federation.changelog import LogState
-from federation.errors import ConflictError, EpochError, NotFoundError, UnavailableError
+from federation.changelog import LogState, log_state
+from federation.errors import ConflictError, EpochError, LogGapError, NotFoundError, UnavailableError
 from federation.killpoints import killpoint
 from federation.replication.acknowledged import Acknowledged
+from federation.replication.copy_choice import backlog_of
 from federation.replication.digests import digest_schema
 from federation.replication.filters import filtered_entry, reading_filter
 from federation.replication.log_tail import LogTail
@@ -75,8 +76,9 @@ class Publisher:
         """Entries after a position as they commit, and a heartbeat each second, while ``is_active()``.
 
         `NotFoundError` for a schema that is not published here, `ConflictError` for another universe, `EpochError`
-        when the position is not of this log's history, `LogGapError` when its successors are no longer kept,
-        `UnavailableError` where the follower is on the path that this site gets the schema by.
+        when the position is not of this log's history, `LogGapError` when its successors are no longer kept, or so many
+        that one who takes copies is better off with one, `UnavailableError` where the follower is on the path that this
+        site gets the schema by.
         """
         held = self._check(start.schema, start.universe_fingerprint)
         self._state_of(held, start.follower, 0)
@@ -84,8 +86,21 @@ class Publisher:
         with self._registry.database.read((held.physical,)) as connection:
             epoch = check_position(connection, held, start)
             chain = start.chain or chain_at(connection, held.physical, start.lsn) or b""
+            head_lsn = log_state(connection, held.physical).lsn
+        if start.takes_copy:
+            self._check_backlog(held, start, head_lsn)
         with LogTail(self._watches, held, epoch, start.lsn, self._stopping) as tail:
             yield from self._batches(held, start, tail, chain, is_active)
+
+    def _check_backlog(self, held: HeldSchema, start: FollowFrom, head_lsn: int) -> None:
+        """`LogGapError` where a copy brings the follower here sooner than the entries it lacks."""
+        backlog = backlog_of(self._registry, held, start.lsn, head_lsn, has_rows=bool(start.epoch))
+        if backlog.is_copied_faster:
+            raise LogGapError(
+                f"{start.follower} lacks {backlog.entries} entries of {held.schema}, which has about "
+                f"{backlog.row_count} rows: a copy is faster",
+                hint="copy the schema",
+            )
 
     def _batches(
         self,

@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 _BATCH = 5000
+#: of a database that is written; rows come in order of their keys, which needs few pages
+_CACHE_KIB = 16_384
 _ARTIFACT = next(table for table in system_tables() if table.name == "artifact")
 
 
@@ -73,6 +75,7 @@ def copy_rows(registry: Registry, closure: Closure, positions: Iterable[Position
     for schema, tables in by_schema.items():
         held = registry.ensure_replica(schema)
         with registry.database.write(held.physical) as connection:
+            connection.exec_driver_sql(f'PRAGMA "{held.physical}".cache_size = -{_CACHE_KIB}')
             defined = registry.tables_in(connection, held.physical)
             for rows in sorted(tables, key=lambda rows: rows.table not in DECLARING):
                 if rows.table in DECLARING:
@@ -180,6 +183,7 @@ def record_files(registry: Registry, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     held = registry.get(_own(registry))
     with registry.database.write(held.physical) as connection:
+        connection.exec_driver_sql(f'PRAGMA "{held.physical}".cache_size = -{_CACHE_KIB}')
         physical = registry.physical_tables(held.physical, (_ARTIFACT,))["artifact"]
         keys = [(row["dataset_id"],) for row in rows]
         there = {row["dataset_id"] for row in select_rows(connection, physical, ("dataset_id",), keys)}

@@ -203,6 +203,7 @@ class SiteClient:
             follower=start.follower,
             universe_fingerprint=start.universe_fingerprint,
             filter=filter_out(start.filter),
+            takes_copy=start.takes_copy,
         )
         return self._stream(self._log.Follow, request, batch_in)
 

@@ -167,7 +167,8 @@ class BroughtFile:
 class FollowFrom:
     """Who follows which schema, and from where: ``epoch`` is empty where the follower has nothing yet.
 
-    ``chain`` is empty where a reader that keeps no rows does not know it.
+    ``chain`` is empty where a reader that keeps no rows does not know it. One that ``takes_copy`` may be told that a
+    copy is faster than the entries it asks for.
     """
 
     schema: SchemaId
@@ -177,6 +178,7 @@ class FollowFrom:
     follower: str
     universe_fingerprint: str
     filter: LogFilter = attrs.field(factory=LogFilter)
+    takes_copy: bool = False
 
 
 @attrs.frozen

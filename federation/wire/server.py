@@ -337,6 +337,7 @@ class _ChangeLog(log_pb2_grpc.ChangeLogServicer):  # type: ignore[misc]
                 request.follower,
                 request.universe_fingerprint,
                 filter_in(request.filter),
+                request.takes_copy,
             )
             batches = self._service.follow(start, context.is_active)
             with _closing(batches):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,18 +17,9 @@ from federation.demo.scenario import JOIN, Night
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.fixture
-def workdir() -> Iterator[Path]:
-    """A directory that the embedded PostgreSQL's user may enter, also where the tests run as root."""
-    directory = Path(tempfile.mkdtemp(prefix="federation-test-", dir="/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-def test_tells_what_it_did_as_one_object(workdir: Path) -> None:
+def test_tells_what_it_did_as_one_object(postgres_directory: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "federation", "demo", "--json", "--workdir", str(workdir / "demo")],
+        [sys.executable, "-m", "federation", "demo", "--json", "--workdir", str(postgres_directory / "demo")],
         capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
 
@@ -44,8 +32,8 @@ def test_tells_what_it_did_as_one_object(workdir: Path) -> None:
     assert {fragment["site"] for fragment in facts["fragments"]} == {"summit", "base", "ncsa"}
     assert facts["snapshot"] == {**facts["snapshot"], "datasets": 27, "files": 27, "verified": True}
     assert facts["outage"]["raws_ingested"] == 189
-    snapshot = workdir / "demo" / "snapshot"
-    moved = workdir / "elsewhere"
+    snapshot = postgres_directory / "demo" / "snapshot"
+    moved = postgres_directory / "elsewhere"
     snapshot.rename(moved)
     with api.open_snapshot(moved) as session:
         rows = session.query("SELECT count(*) AS n FROM provenance").to_pylist()
@@ -53,8 +41,8 @@ def test_tells_what_it_did_as_one_object(workdir: Path) -> None:
     assert snapshot_verbs.verify_snapshot(moved).ok
 
 
-def test_loses_nothing_when_sites_are_killed(workdir: Path) -> None:
-    with Fleet(workdir) as fleet:
+def test_loses_nothing_when_sites_are_killed(postgres_directory: Path) -> None:
+    with Fleet(postgres_directory) as fleet:
         fleet.create()
         for name in fleet.configs:
             fleet.start(name)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
+import attrs
+import pyarrow as pa
 import pytest
 
-from federation.errors import QueryError, UserError
+from federation.errors import LimitError, QueryError, UserError
 from federation.execution.coordinator import Coordinator
 from federation.execution.local_site import LocalSite
 from federation.model.collection import Collection, CollectionType
@@ -17,6 +20,8 @@ from federation.model.skypix import pixel_region, skypix_id
 from federation.registry import collections, dataset_types, datasets, dimensions
 from federation.registry.registry import Registry
 from federation.storage import SqliteDatabase
+
+Sites = tuple[Registry, Registry]
 
 #: where visits point: over right ascension 0, at the pole, elsewhere
 POINTINGS = {1: (359.9, 0.0), 2: (0.3, 0.2), 3: (120.0, 89.8), 4: (77.0, -30.0)}
@@ -130,6 +135,57 @@ def test_two_families_are_joined_by_their_regions(coordinator: Coordinator) -> N
     assert [tuple(row.values()) for row in found.to_pylist()] == EXPECTED
     assert {fragment.site for fragment in found.plan.fragments} == {"summit", "base"}
     assert len(found.plan.pair_tables) == 1
+
+
+FROM = "FROM visit_detector_region v JOIN patch p ON region_overlaps(v.region, p.region)"
+#: statements of which the pairs are the rows
+MATCHED = [
+    f"SELECT v.visit, v.detector, p.id AS patch {FROM}",
+    f"SELECT v.region AS r, p.id, p.cell_x, v.visit, v.visit AS again {FROM} WHERE v.visit > 1 AND p.id <> 7",
+    f"SELECT p.region, v.detector {FROM} AND v.detector IN (0, 2)",
+    "SELECT p.id, d.id AS d, p.skymap FROM patch p CROSS JOIN visit d WHERE region_overlaps(p.region, d.region)",
+    "SELECT p.id AS patch, v.id FROM patch p JOIN visit v ON region_contains(p.region, v.zenith_angle, v.zenith_angle)",
+    f"SELECT v.visit, p.id {FROM} WHERE v.visit > 100",
+]
+#: and others, which are joined by the engine
+JOINED = [
+    f"SELECT v.visit, p.id {FROM} ORDER BY v.visit",
+    f"SELECT DISTINCT v.visit {FROM}",
+    f"SELECT v.visit + 1 AS n {FROM}",
+    f"SELECT count(*) AS n {FROM}",
+    f"SELECT v.visit {FROM} LIMIT 3",
+    f"SELECT v.visit, p.id {FROM} AND v.visit > p.id",
+    f"SELECT v.visit, p.id {FROM} WHERE v.visit > 1 OR p.id = 2",
+    "SELECT v.visit, p.id FROM visit_detector_region v LEFT JOIN patch p ON region_overlaps(v.region, p.region)",
+    "SELECT a.id, b.id AS b FROM patch a JOIN visit b ON NOT region_overlaps(a.region, b.region)",
+    f"SELECT v.visit, p.id, d.name {FROM} JOIN visit d ON d.id = v.visit",
+    "SELECT a.id, b.id AS b FROM patch a JOIN patch b ON region_overlaps(a.region, b.region)",
+]
+
+
+@pytest.mark.parametrize("sql", [*MATCHED, *JOINED])
+def test_rows_are_the_same_whether_the_engine_joins_the_pairs_or_not(sql: str, sites: Sites) -> None:
+    clients = {site.site: LocalSite(site) for site in reversed(sites)}
+    with Coordinator("base", clients) as matching, Coordinator("base", clients) as joining:
+        vary = joining._options
+        joining._options = lambda *given: attrs.evolve(  # type: ignore[method-assign]
+            vary(*given), rules_off=frozenset({"match_regions"})
+        )
+        found, expected = matching.query(sql), joining.query(sql)
+        assert (found.plan.region_match is not None) == (sql in MATCHED)
+        assert expected.plan.region_match is None
+        with matching.stream(sql) as batches:
+            streamed = pa.Table.from_batches(batches, batches.schema)
+    assert found.table.schema == expected.table.schema == streamed.schema
+    rows = [Counter(map(repr, table.to_pylist())) for table in (found.table, expected.table, streamed)]
+    assert rows[0] == rows[1] == rows[2] or " LIMIT " in sql
+
+
+def test_pairs_are_limited_as_other_rows_are(coordinator: Coordinator) -> None:
+    with pytest.raises(LimitError, match="more than 3 rows"):
+        coordinator.query(MATCHED[0], row_count_max=3)
+    cut = coordinator.query(MATCHED[0], row_count_max=3, on_limit="truncate")
+    assert (cut.row_count, cut.is_truncated) == (3, True)
 
 
 def test_a_left_join_keeps_what_overlaps_nothing(coordinator: Coordinator) -> None:

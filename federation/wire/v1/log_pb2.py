@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x64\x65ration/wire/v1/log.proto\x12\x12\x66\x65\x64\x65ration.wire.v1\"D\n\x06\x46ilter\x12\x0e\n\x06tables\x18\x01 \x03(\t\x12\x15\n\rdataset_types\x18\x02 \x03(\t\x12\x13\n\x0b\x63ollections\x18\x03 \x03(\t\"\xb4\x01\n\rFollowRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\t\x12\x0b\n\x03lsn\x18\x04 \x01(\x04\x12\r\n\x05\x63hain\x18\x05 \x01(\x0c\x12\x10\n\x08\x66ollower\x18\x06 \x01(\t\x12\x1c\n\x14universe_fingerprint\x18\x07 \x01(\t\x12*\n\x06\x66ilter\x18\x08 \x01(\x0b\x32\x1a.federation.wire.v1.Filter\"\xa2\x01\n\x0e\x46ollowResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x10\n\x08prev_lsn\x18\x02 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x0c\x12\x10\n\x08head_lsn\x18\x04 \x01(\x04\x12\x15\n\rserver_tai_ns\x18\x05 \x01(\x03\x12\x12\n\nprev_chain\x18\x06 \x01(\x0c\x12\x0c\n\x04path\x18\x07 \x03(\t\x12\x13\n\x0bhead_tai_ns\x18\x08 \x01(\x03\"`\n\x12\x41\x63knowledgeRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\x10\n\x08\x66ollower\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x0b\n\x03lsn\x18\x05 \x01(\x04\"\x15\n\x13\x41\x63knowledgeResponse\"\xa7\x02\n\x10\x42ootstrapRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\x10\n\x08\x66ollower\x18\x03 \x01(\t\x12\x1c\n\x14universe_fingerprint\x18\x04 \x01(\t\x12*\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1a.federation.wire.v1.Filter\x12\x0f\n\x07\x63opy_id\x18\x06 \x01(\t\x12\x12\n\nafter_part\x18\x07 \x01(\r\x12\x14\n\x0c\x62ucket_count\x18\x08 \x01(\r\x12.\n\x04have\x18\t \x03(\x0b\x32 .federation.wire.v1.TableBuckets\x12.\n\x04only\x18\n \x03(\x0b\x32 .federation.wire.v1.StaleBuckets\".\n\x0cTableBuckets\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07\x64igests\x18\x02 \x01(\x0c\".\n\x0cStaleBuckets\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07\x62uckets\x18\x02 \x03(\r\"\xeb\x01\n\x11\x42ootstrapResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0b\n\x03lsn\x18\x02 \x01(\x04\x12\r\n\x05\x63hain\x18\x03 \x01(\x0c\x12\x16\n\x0eschema_version\x18\x04 \x01(\r\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x0c\n\x04last\x18\x06 \x01(\x08\x12\x0f\n\x07\x63opy_id\x18\x07 \x01(\t\x12\x0c\n\x04part\x18\x08 \x01(\r\x12\x13\n\x0b\x62ody_digest\x18\t \x01(\x0c\x12/\n\x05stale\x18\n \x03(\x0b\x32 .federation.wire.v1.StaleBuckets\x12\x12\n\nsize_bytes\x18\x0b \x01(\x04\"\x8f\x01\n\rDigestRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\r\n\x05table\x18\x03 \x01(\t\x12\x14\n\x0c\x62ucket_count\x18\x04 \x01(\r\x12\x0f\n\x07\x62uckets\x18\x05 \x03(\r\x12*\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x1a.federation.wire.v1.Filter\"\xf2\x01\n\x0e\x44igestResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0b\n\x03lsn\x18\x02 \x01(\x04\x12/\n\x06tables\x18\x03 \x03(\x0b\x32\x1f.federation.wire.v1.TableDigest\x12\x31\n\x07\x62uckets\x18\x04 \x03(\x0b\x32 .federation.wire.v1.BucketDigest\x12+\n\x04rows\x18\x05 \x03(\x0b\x32\x1d.federation.wire.v1.RowDigest\x12\x33\n\tby_bucket\x18\x06 \x03(\x0b\x32 .federation.wire.v1.TableBuckets\"?\n\x0bTableDigest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"A\n\x0c\x42ucketDigest\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\r\x12\x11\n\trow_count\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"(\n\tRowDigest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x32\xeb\x02\n\tChangeLog\x12Q\n\x06\x46ollow\x12!.federation.wire.v1.FollowRequest\x1a\".federation.wire.v1.FollowResponse0\x01\x12^\n\x0b\x41\x63knowledge\x12&.federation.wire.v1.AcknowledgeRequest\x1a\'.federation.wire.v1.AcknowledgeResponse\x12Z\n\tBootstrap\x12$.federation.wire.v1.BootstrapRequest\x1a%.federation.wire.v1.BootstrapResponse0\x01\x12O\n\x06\x44igest\x12!.federation.wire.v1.DigestRequest\x1a\".federation.wire.v1.DigestResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x64\x65ration/wire/v1/log.proto\x12\x12\x66\x65\x64\x65ration.wire.v1\"D\n\x06\x46ilter\x12\x0e\n\x06tables\x18\x01 \x03(\t\x12\x15\n\rdataset_types\x18\x02 \x03(\t\x12\x13\n\x0b\x63ollections\x18\x03 \x03(\t\"\xc8\x01\n\rFollowRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\t\x12\x0b\n\x03lsn\x18\x04 \x01(\x04\x12\r\n\x05\x63hain\x18\x05 \x01(\x0c\x12\x10\n\x08\x66ollower\x18\x06 \x01(\t\x12\x1c\n\x14universe_fingerprint\x18\x07 \x01(\t\x12*\n\x06\x66ilter\x18\x08 \x01(\x0b\x32\x1a.federation.wire.v1.Filter\x12\x12\n\ntakes_copy\x18\t \x01(\x08\"\xa2\x01\n\x0e\x46ollowResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x10\n\x08prev_lsn\x18\x02 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x0c\x12\x10\n\x08head_lsn\x18\x04 \x01(\x04\x12\x15\n\rserver_tai_ns\x18\x05 \x01(\x03\x12\x12\n\nprev_chain\x18\x06 \x01(\x0c\x12\x0c\n\x04path\x18\x07 \x03(\t\x12\x13\n\x0bhead_tai_ns\x18\x08 \x01(\x03\"`\n\x12\x41\x63knowledgeRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\x10\n\x08\x66ollower\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x0b\n\x03lsn\x18\x05 \x01(\x04\"\x15\n\x13\x41\x63knowledgeResponse\"\xa7\x02\n\x10\x42ootstrapRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\x10\n\x08\x66ollower\x18\x03 \x01(\t\x12\x1c\n\x14universe_fingerprint\x18\x04 \x01(\t\x12*\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1a.federation.wire.v1.Filter\x12\x0f\n\x07\x63opy_id\x18\x06 \x01(\t\x12\x12\n\nafter_part\x18\x07 \x01(\r\x12\x14\n\x0c\x62ucket_count\x18\x08 \x01(\r\x12.\n\x04have\x18\t \x03(\x0b\x32 .federation.wire.v1.TableBuckets\x12.\n\x04only\x18\n \x03(\x0b\x32 .federation.wire.v1.StaleBuckets\".\n\x0cTableBuckets\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07\x64igests\x18\x02 \x01(\x0c\".\n\x0cStaleBuckets\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07\x62uckets\x18\x02 \x03(\r\"\xeb\x01\n\x11\x42ootstrapResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0b\n\x03lsn\x18\x02 \x01(\x04\x12\r\n\x05\x63hain\x18\x03 \x01(\x0c\x12\x16\n\x0eschema_version\x18\x04 \x01(\r\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x0c\n\x04last\x18\x06 \x01(\x08\x12\x0f\n\x07\x63opy_id\x18\x07 \x01(\t\x12\x0c\n\x04part\x18\x08 \x01(\r\x12\x13\n\x0b\x62ody_digest\x18\t \x01(\x0c\x12/\n\x05stale\x18\n \x03(\x0b\x32 .federation.wire.v1.StaleBuckets\x12\x12\n\nsize_bytes\x18\x0b \x01(\x04\"\x8f\x01\n\rDigestRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\r\n\x05table\x18\x03 \x01(\t\x12\x14\n\x0c\x62ucket_count\x18\x04 \x01(\r\x12\x0f\n\x07\x62uckets\x18\x05 \x03(\r\x12*\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x1a.federation.wire.v1.Filter\"\xf2\x01\n\x0e\x44igestResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0b\n\x03lsn\x18\x02 \x01(\x04\x12/\n\x06tables\x18\x03 \x03(\x0b\x32\x1f.federation.wire.v1.TableDigest\x12\x31\n\x07\x62uckets\x18\x04 \x03(\x0b\x32 .federation.wire.v1.BucketDigest\x12+\n\x04rows\x18\x05 \x03(\x0b\x32\x1d.federation.wire.v1.RowDigest\x12\x33\n\tby_bucket\x18\x06 \x03(\x0b\x32 .federation.wire.v1.TableBuckets\"?\n\x0bTableDigest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"A\n\x0c\x42ucketDigest\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\r\x12\x11\n\trow_count\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"(\n\tRowDigest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x32\xeb\x02\n\tChangeLog\x12Q\n\x06\x46ollow\x12!.federation.wire.v1.FollowRequest\x1a\".federation.wire.v1.FollowResponse0\x01\x12^\n\x0b\x41\x63knowledge\x12&.federation.wire.v1.AcknowledgeRequest\x1a\'.federation.wire.v1.AcknowledgeResponse\x12Z\n\tBootstrap\x12$.federation.wire.v1.BootstrapRequest\x1a%.federation.wire.v1.BootstrapResponse0\x01\x12O\n\x06\x44igest\x12!.federation.wire.v1.DigestRequest\x1a\".federation.wire.v1.DigestResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,31 +34,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FILTER']._serialized_start=52
   _globals['_FILTER']._serialized_end=120
   _globals['_FOLLOWREQUEST']._serialized_start=123
-  _globals['_FOLLOWREQUEST']._serialized_end=303
-  _globals['_FOLLOWRESPONSE']._serialized_start=306
-  _globals['_FOLLOWRESPONSE']._serialized_end=468
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=470
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=566
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=568
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=589
-  _globals['_BOOTSTRAPREQUEST']._serialized_start=592
-  _globals['_BOOTSTRAPREQUEST']._serialized_end=887
-  _globals['_TABLEBUCKETS']._serialized_start=889
-  _globals['_TABLEBUCKETS']._serialized_end=935
-  _globals['_STALEBUCKETS']._serialized_start=937
-  _globals['_STALEBUCKETS']._serialized_end=983
-  _globals['_BOOTSTRAPRESPONSE']._serialized_start=986
-  _globals['_BOOTSTRAPRESPONSE']._serialized_end=1221
-  _globals['_DIGESTREQUEST']._serialized_start=1224
-  _globals['_DIGESTREQUEST']._serialized_end=1367
-  _globals['_DIGESTRESPONSE']._serialized_start=1370
-  _globals['_DIGESTRESPONSE']._serialized_end=1612
-  _globals['_TABLEDIGEST']._serialized_start=1614
-  _globals['_TABLEDIGEST']._serialized_end=1677
-  _globals['_BUCKETDIGEST']._serialized_start=1679
-  _globals['_BUCKETDIGEST']._serialized_end=1744
-  _globals['_ROWDIGEST']._serialized_start=1746
-  _globals['_ROWDIGEST']._serialized_end=1786
-  _globals['_CHANGELOG']._serialized_start=1789
-  _globals['_CHANGELOG']._serialized_end=2152
+  _globals['_FOLLOWREQUEST']._serialized_end=323
+  _globals['_FOLLOWRESPONSE']._serialized_start=326
+  _globals['_FOLLOWRESPONSE']._serialized_end=488
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=490
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=586
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=588
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=609
+  _globals['_BOOTSTRAPREQUEST']._serialized_start=612
+  _globals['_BOOTSTRAPREQUEST']._serialized_end=907
+  _globals['_TABLEBUCKETS']._serialized_start=909
+  _globals['_TABLEBUCKETS']._serialized_end=955
+  _globals['_STALEBUCKETS']._serialized_start=957
+  _globals['_STALEBUCKETS']._serialized_end=1003
+  _globals['_BOOTSTRAPRESPONSE']._serialized_start=1006
+  _globals['_BOOTSTRAPRESPONSE']._serialized_end=1241
+  _globals['_DIGESTREQUEST']._serialized_start=1244
+  _globals['_DIGESTREQUEST']._serialized_end=1387
+  _globals['_DIGESTRESPONSE']._serialized_start=1390
+  _globals['_DIGESTRESPONSE']._serialized_end=1632
+  _globals['_TABLEDIGEST']._serialized_start=1634
+  _globals['_TABLEDIGEST']._serialized_end=1697
+  _globals['_BUCKETDIGEST']._serialized_start=1699
+  _globals['_BUCKETDIGEST']._serialized_end=1764
+  _globals['_ROWDIGEST']._serialized_start=1766
+  _globals['_ROWDIGEST']._serialized_end=1806
+  _globals['_CHANGELOG']._serialized_start=1809
+  _globals['_CHANGELOG']._serialized_end=2172
 # @@protoc_insertion_point(module_scope)

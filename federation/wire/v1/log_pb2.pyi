@@ -17,7 +17,7 @@ class Filter(_message.Message):
     def __init__(self, tables: _Optional[_Iterable[str]] = ..., dataset_types: _Optional[_Iterable[str]] = ..., collections: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FollowRequest(_message.Message):
-    __slots__ = ("site", "schema", "epoch", "lsn", "chain", "follower", "universe_fingerprint", "filter")
+    __slots__ = ("site", "schema", "epoch", "lsn", "chain", "follower", "universe_fingerprint", "filter", "takes_copy")
     SITE_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,7 @@ class FollowRequest(_message.Message):
     FOLLOWER_FIELD_NUMBER: _ClassVar[int]
     UNIVERSE_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
+    TAKES_COPY_FIELD_NUMBER: _ClassVar[int]
     site: str
     schema: str
     epoch: str
@@ -34,7 +35,8 @@ class FollowRequest(_message.Message):
     follower: str
     universe_fingerprint: str
     filter: Filter
-    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ...) -> None: ...
+    takes_copy: bool
+    def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., epoch: _Optional[str] = ..., lsn: _Optional[int] = ..., chain: _Optional[bytes] = ..., follower: _Optional[str] = ..., universe_fingerprint: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., takes_copy: _Optional[bool] = ...) -> None: ...
 
 class FollowResponse(_message.Message):
     __slots__ = ("epoch", "prev_lsn", "entries", "head_lsn", "server_tai_ns", "prev_chain", "path", "head_tai_ns")
