@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,11 @@ def make_site(root: Path, count: int) -> None:
                 raws = _insert(tx, "raw", "Cam/raw/all", "exposure", numbers)
                 calexps = _insert(tx, "calexp", "run/one", "visit", numbers)
                 provenance.add_edges(
-                    tx, [(_uuid(made), _uuid(used), "isr") for made, used in zip(calexps, raws, strict=True)]
+                    tx,
+                    [
+                        (uuid.UUID(bytes=made), uuid.UUID(bytes=used), "isr")
+                        for made, used in zip(calexps, raws, strict=True)
+                    ],
                 )
                 artifacts.record_columns(tx, _files(root / "files", [*raws, *calexps]))
 
@@ -44,12 +49,6 @@ def make_site(root: Path, count: int) -> None:
 def open_site(root: Path) -> tuple[Registry, Datastore]:
     """Registry and files of the site that `make_site` made."""
     return Registry.open_in(SqliteDatabase(root / "registry"), SITE), Datastore(str(root / "files"))
-
-
-def _uuid(data: bytes) -> Any:
-    import uuid
-
-    return uuid.UUID(bytes=data)
 
 
 def _records(tx: Any, exposures: int) -> None:
@@ -77,11 +76,12 @@ def _records(tx: Any, exposures: int) -> None:
     dimensions.insert_records(
         tx,
         "visit",
-        [
-            {**shared, "id": n, "name": f"v{n}", "timespan_begin": 100 * n, "timespan_end": 100 * n + 50}
-            for n in range(exposures)
-        ],
+        [{**shared, "id": n, "name": f"v{n}", **_timespan(n)} for n in range(exposures)],
     )
+
+
+def _timespan(number: int) -> dict[str, int]:
+    return {"timespan_begin": 100 * number, "timespan_end": 100 * number + 50}
 
 
 def _insert(tx: Any, dataset_type: str, run: str, dimension: str, numbers: range) -> list[bytes]:

@@ -9,6 +9,7 @@ from federation.clock import tai_now
 from federation.config import find_site
 from federation.datastore import Datastore
 from federation.errors import NotFoundError, UserError
+from federation.killpoints import killpoint
 from federation.registry import grants, retirement
 from federation.registry.registry import Registry
 
@@ -87,7 +88,8 @@ def purge_retired(
 ) -> list[tuple[Retired, int]]:
     """Delete for good what was retired under ``names``, or so many seconds ago: each with how many files went.
 
-    A file that is named again meanwhile stays. Cut short, it goes on when it is run again.
+    A file that is named again meanwhile stays. Replicas are told, and remove their copies where their site files say
+    so. Cut short, it goes on when it is run again.
     """
     config = find_site(site, Path(sites))
     directory = _directory(config)
@@ -109,6 +111,9 @@ def purge_retired(
                 if store.exists(uri):
                     store.remove(uri)
                     deleted += 1
+            with registry.transaction(one.schema) as tx:
+                retirement.mark_purged(tx, one)
+            killpoint("retire.marked")
             retirement.forget(directory, one.name)
             done.append((one, deleted))
     return done

@@ -29,6 +29,7 @@ __all__ = [
     "read_address",
     "read_datastore_url",
     "read_file_policies",
+    "read_purged_copies",
     "read_name",
     "read_path",
     "read_peers",
@@ -45,6 +46,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "registry": ("url", "url_env", "url_file", "universe"),
     "datastore": (
         *("url", "endpoint", "region", "credentials_env", "credentials_file", "profile", "anonymous"),
+        "purged_copies",
     ),
     "peer": ("name", "address", "follow", "may_follow", "token_key", *FOLLOWING_KEYS),
     "replicate_files": ("dataset_types", "collections", "from", "datastore", "priority", "rate_limit"),
@@ -226,6 +228,15 @@ def read_file_policies(top: TomlTable, peers: Sequence[PeerConfig]) -> tuple[Fil
     return tuple(
         _file_policy(table, names) for table in top.tables("replicate_files", KEYS["replicate_files"])
     )
+
+
+def read_purged_copies(top: TomlTable) -> bool:
+    """Whether copies of files whose datasets were purged at another site are removed here."""
+    table = top.table("datastore", KEYS["datastore"])
+    chosen = table.text("purged_copies") if table.has("purged_copies") else "keep"
+    if chosen not in ("keep", "remove"):
+        raise table.error("purged_copies", "is unknown", hint='write "keep" or "remove"')
+    return chosen == "remove"
 
 
 def _file_policy(table: TomlTable, peers: list[str]) -> FilePolicy:

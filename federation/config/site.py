@@ -17,6 +17,7 @@ from federation.config.sections import (
     read_name,
     read_path,
     read_peers,
+    read_purged_copies,
     read_query,
     read_registry,
 )
@@ -57,6 +58,7 @@ class SiteConfig:
     metrics: MetricsConfig = MetricsConfig()
     datastore_options: StoreOptions = StoreOptions()
     cache: CacheConfig | None = None
+    removes_purged: bool = False
 
     @classmethod
     def load(cls, path: Path) -> SiteConfig:
@@ -101,6 +103,7 @@ class SiteConfig:
             metrics=read_metrics(top),
             datastore_options=read_store_options(top),
             cache=read_cache(top, peers, policies, read_path),
+            removes_purged=read_purged_copies(top),
         )
 
     @property

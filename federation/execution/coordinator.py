@@ -45,8 +45,9 @@ from federation.planner import PlanOptions
 from federation.request_context import RequestPool, request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from federation.execution.present_catalogs import PresentCatalogs
     from federation.model.catalog import FederationCatalog
     from federation.model.position import Position, SchemaId
     from federation.planner import Plan
@@ -158,8 +159,8 @@ class Coordinator:
         made, answers = self._speculation.run(
             sql,
             options,
-            lambda plan, stop, begun: self._run(
-                plan, options, wanted(self._roomy(call, begun), plan, limit), stop
+            lambda plan, stop, present: self._run(
+                plan, options, wanted(self._roomy(call, present), plan, limit), stop
             ),
             ahead=self._has_round_trips,
         )
@@ -210,7 +211,7 @@ class Coordinator:
         made, found = self._speculation.run(
             sql,
             options,
-            lambda plan, stop, begun: self._begin(plan, options, self._roomy(call, begun), stop),
+            lambda plan, stop, present: self._begin(plan, options, self._roomy(call, present), stop),
             lambda begun: begun.close() if isinstance(begun, OpenRows) else None,
             ahead=self._has_round_trips,
         )
@@ -300,9 +301,9 @@ class Coordinator:
         """Whether a site is asked over the wire, so that it is worth while to begin before it has answered."""
         return not all(isinstance(client, LocalSite) for client in self.clients.values())
 
-    def _roomy(self, call: Call, begun: Callable[[], object]) -> Call:
-        """The call with room for the rows of one more attempt, which calls ``begun``."""
-        return attrs.evolve(call, room=room_for(self.config), begun=begun)
+    def _roomy(self, call: Call, present: PresentCatalogs | None) -> Call:
+        """The call with room for the rows of one more attempt, which has the sites asked for ``present``."""
+        return attrs.evolve(call, room=room_for(self.config), present=present)
 
     def _begin(
         self, made: Plan, options: PlanOptions, call: Call, stop: Stop

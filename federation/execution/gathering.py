@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -15,10 +16,13 @@ from federation.execution.arriving import ArrivedRows, Room
 from federation.execution.result import FragmentStats
 from federation.model.logical import LogicalType
 from federation.wire.arrow import arrow_schema, rows_to_batch
+from federation.wire.client import SiteClient
+from federation.wire.streams import ExecuteStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from federation.execution.present_catalogs import PresentCatalogs
     from federation.execution.stopping import Stop
     from federation.model.catalog import SiteCatalog
     from federation.model.position import Position
@@ -30,12 +34,14 @@ __all__ = [
     "Call",
     "FragmentRows",
     "QueryableSite",
+    "ask_fragment",
     "collect",
     "in_time",
     "late_as_limit",
     "positions_of",
     "room_for",
     "tables_of",
+    "take_catalog",
 ]
 
 #: part of the local engine's memory that rows may have before it gets them
@@ -89,8 +95,8 @@ class Call:
     """What all fragments of one query share; ``deadline`` is of the monotonic clock.
 
     ``rows_wanted`` is set where a fragment's rows are the answer: after so many, and one to tell that there are more,
-    it need not go on. ``room`` is where rows are kept as they come. ``begun`` is called for each fragment that is on
-    its way to its site.
+    it need not go on. ``room`` is where rows are kept as they come. ``present`` are the catalogs that are to be
+    asked for once a fragment is on its way, if any.
     """
 
     user: str
@@ -101,7 +107,7 @@ class Call:
     room: Room = attrs.field(factory=lambda: room_for(QueryConfig()), eq=False)
     #: states of schemas that the sites must read
     at: tuple[Position, ...] = ()
-    begun: Callable[[], object] = attrs.field(default=lambda: None, eq=False)
+    present: PresentCatalogs | None = attrs.field(default=None, eq=False)
 
     def remaining(self) -> float:
         """Seconds that are left; `LimitError` when there are none."""
@@ -123,20 +129,11 @@ def collect(
 ) -> FragmentRows:
     """Run one fragment and hold its rows; once ``stop`` is set the site is told, and `UserError` raised."""
     start = time.monotonic()
-    rows = client.execute(
-        sql,
-        columns,
-        keys,
-        user=call.user,
-        query_id=call.query_id,
-        row_count_max=call.row_count_max,
-        timeout_s=call.remaining(),
-        at=call.at,
-    )
-    call.begun()
+    rows = ask_fragment(client, id_, sql, columns, keys, call)
     arrived = ArrivedRows(rows.schema, call.room)
     try:
         with _stopped(stop), late_as_limit(call), stop.ending(rows.cancel), rows:
+            take_catalog(rows, id_, call)
             for batch in rows:
                 arrived.add(batch)
                 call.remaining()
@@ -150,6 +147,39 @@ def collect(
         id_, site, table.num_rows, rows.byte_count, seconds, site_seconds=rows.site_seconds, round_trips=1
     )
     return FragmentRows(table, rows.positions, stats)
+
+
+def ask_fragment(
+    client: QueryableSite,
+    id_: str,
+    sql: str,
+    columns: Sequence[Column],
+    keys: Mapping[str, pa.Table] | None,
+    call: Call,
+) -> RowStream:
+    """Send a fragment to its site, and have all sites asked for their catalogs if that is still to be done."""
+    execute: Callable[..., RowStream] = client.execute
+    if call.present is not None and isinstance(client, SiteClient) and call.present.comes_with(id_):
+        execute = partial(client.execute, with_catalog=True)
+    rows = execute(
+        sql,
+        columns,
+        keys,
+        user=call.user,
+        query_id=call.query_id,
+        row_count_max=call.row_count_max,
+        timeout_s=call.remaining(),
+        at=call.at,
+    )
+    if call.present is not None:
+        call.present.ask()
+    return rows
+
+
+def take_catalog(rows: RowStream, id_: str, call: Call) -> None:
+    """Tell of the catalog that came with a fragment's first word."""
+    if call.present is not None and isinstance(rows, ExecuteStream) and call.present.comes_with(id_):
+        call.present.tell(id_, rows.catalog)
 
 
 @contextmanager

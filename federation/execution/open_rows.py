@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from federation.execution.gathering import late_as_limit
+from federation.execution.gathering import ask_fragment, late_as_limit, take_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,18 +32,11 @@ class OpenRows:
     @classmethod
     def of(cls, client: QueryableSite, fragment: Fragment, call: Call, stop: Stop) -> OpenRows:
         """Ask the site for the fragment, and wait for its first word or for ``stop``."""
-        rows = client.execute(
-            fragment.sql,
-            fragment.columns,
-            user=call.user,
-            query_id=call.query_id,
-            row_count_max=call.row_count_max,
-            timeout_s=call.remaining(),
-            at=call.at,
-        )
-        call.begun()
+        rows = ask_fragment(client, fragment.id, fragment.sql, fragment.columns, None, call)
         with stop.ending(rows.cancel), late_as_limit(call):
-            return cls(rows, rows.__enter__())
+            begun = cls(rows, rows.__enter__())
+            take_catalog(rows, fragment.id, call)
+            return begun
 
     @property
     def positions(self) -> tuple[Position, ...]:

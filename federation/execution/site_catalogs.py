@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from federation.errors import UnavailableError
@@ -11,8 +13,7 @@ from federation.model.catalog import FederationCatalog
 from federation.request_context import RequestPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterable, Mapping
 
     from federation.execution.gathering import QueryableSite
     from federation.model.catalog import SiteCatalog
@@ -21,6 +22,8 @@ __all__ = ["AskedCatalogs", "SiteCatalogs"]
 
 #: requests to one site at one time, so that one that hangs holds up no other; who asks beyond them shares the next
 AT_ONCE = 4
+#: who was to answer with a fragment and has not by then is asked all the same
+_LATE_S = 0.05
 
 
 class AskedCatalogs:
@@ -31,8 +34,24 @@ class AskedCatalogs:
         futures: Mapping[str, Future[SiteCatalog]],
         down: Mapping[str, str],
         combine: Callable[[Mapping[str, SiteCatalog], Mapping[str, str]], FederationCatalog],
+        told: Mapping[str, Future[SiteCatalog]],
+        catalogs: SiteCatalogs,
     ) -> None:
-        self._futures, self._down, self._combine = dict(futures), dict(down), combine
+        self._futures, self._down, self._combine = dict(futures) | dict(told), dict(down), combine
+        self._told, self._catalogs = dict(told), catalogs
+
+    def tell(self, site: str, catalog: SiteCatalog) -> None:
+        """What a site has sent along with something else."""
+        self._catalogs.keep(site, catalog)
+        with suppress(InvalidStateError):  # it was asked meanwhile, and has answered that
+            self._told[site].set_result(catalog)
+
+    def ask_rest(self, after_s: float = 0.0) -> None:
+        """Ask the sites that were to send theirs along and have not ``after_s`` seconds from now."""
+        waiting = concurrent.futures.wait(self._told.values(), after_s).not_done if self._told else ()
+        for site, future in self._told.items():
+            if future in waiting:
+                self._catalogs.follow(site, future)
 
     def result(self) -> FederationCatalog:
         """The catalog of all sites that answered, with the reason for those that did not."""
@@ -65,7 +84,8 @@ class SiteCatalogs:
     """What the sites of one federation hold, home first, as one user may see it; safe between threads."""
 
     def __init__(self, home: str, clients: Mapping[str, QueryableSite], user: str = "") -> None:
-        self._home, self._clients, self._user = home, clients, user
+        self._home, self.clients, self._user = home, clients, user
+        self._late = RequestPool(AT_ONCE, thread_name_prefix="catalog-late")
         self._pools = {site: RequestPool(AT_ONCE, thread_name_prefix=f"catalog-{site}") for site in clients}
         self._lock = threading.Lock()
         self._sites: dict[str, SiteCatalog] = {}
@@ -78,7 +98,7 @@ class SiteCatalogs:
 
     def close(self) -> None:
         """End the threads."""
-        for pool in self._pools.values():
+        for pool in (self._late, *self._pools.values()):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def known(self) -> FederationCatalog | None:
@@ -88,7 +108,7 @@ class SiteCatalogs:
         # somebody is being told everything just now: there is no need to be told it too
         concurrent.futures.wait(first)
         with self._lock:
-            if any(site not in self._sites and site not in self._down for site in self._clients):
+            if any(site not in self._sites and site not in self._down for site in self.clients):
                 return None
             sites = {site: known for site, known in self._sites.items() if site not in self._down}
             down = dict(self._down)
@@ -99,18 +119,52 @@ class SiteCatalogs:
         with self._lock:
             return tuple(self._sites.values())
 
-    def ask(self, unreachable: Mapping[str, str] | None = None) -> AskedCatalogs:
-        """Ask all sites at once but those that are ``unreachable``, for which the reason is given."""
+    def ask(self, unreachable: Mapping[str, str] | None = None, *, told: Iterable[str] = ()) -> AskedCatalogs:
+        """Ask all sites at once but those that are ``unreachable``, for which the reason is given.
+
+        Those of ``told`` are about to send theirs along with a fragment, and asked only when they are late.
+        """
         down = dict(unreachable or {})
-        futures = {site: self._submit(site) for site in self._order() if site not in down}
-        return AskedCatalogs(futures, down, self._combine)
+        later: dict[str, Future[SiteCatalog]] = {site: Future() for site in told}
+        futures = {
+            site: self._submit(site) for site in self._order() if site not in down and site not in later
+        }
+        asked = AskedCatalogs(futures, down, self._combine, later, self)
+        if later:
+            self._late.submit(asked.ask_rest, _LATE_S)
+        return asked
+
+    def keep(self, site: str, catalog: SiteCatalog) -> None:
+        """What a site has said of itself just now."""
+        with self._lock:
+            self._sites[site] = catalog
+            self._down.pop(site, None)
+
+    def follow(self, site: str, future: Future[SiteCatalog]) -> None:
+        """Ask a site, and give what it answers to ``future``, unless that has got something else by then."""
+
+        def give(asked: Future[SiteCatalog]) -> None:
+            if asked.cancelled():
+                future.cancel()
+                return
+            error = asked.exception()
+            with suppress(InvalidStateError):
+                if error is not None:
+                    future.set_exception(error)
+                else:
+                    future.set_result(asked.result())
+
+        try:
+            self._submit(site).add_done_callback(give)
+        except RuntimeError:  # the pool has ended, and with it whoever waits
+            future.cancel()
 
     def fresh(self, unreachable: Mapping[str, str] | None = None) -> FederationCatalog:
         """What all sites hold now."""
         return self.ask(unreachable).result()
 
     def _order(self) -> list[str]:
-        return sorted(self._clients, key=lambda site: site != self._home)
+        return sorted(self.clients, key=lambda site: site != self._home)
 
     def _submit(self, site: str) -> Future[SiteCatalog]:
         with self._lock:
@@ -128,7 +182,7 @@ class SiteCatalogs:
             self._unsent.pop(site, None)
             known = self._sites.get(site)
         try:
-            fresh = self._clients[site].get_catalog(known.version if known else "", self._user)
+            fresh = self.clients[site].get_catalog(known.version if known else "", self._user)
             if fresh is None:
                 if known is None:
                     raise UnavailableError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import attrs
 
 from federation.errors import FederationError, ForbiddenError, NotFoundError, QueryError, UnavailableError
+from federation.execution.present_catalogs import PresentCatalogs
 from federation.execution.read_positions import MovedError
 from federation.planner.alike import runs_alike
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from federation.execution.plan_cache import PlanCache
-    from federation.execution.site_catalogs import AskedCatalogs, SiteCatalogs
+    from federation.execution.site_catalogs import SiteCatalogs
     from federation.execution.stopping import Stop
     from federation.planner import Plan, PlanOptions
 
@@ -71,24 +72,6 @@ class _Once:
         return found.value
 
 
-class _Present:
-    """The sites' present catalogs: asked for once, by whoever begins or ends with the plan that was guessed."""
-
-    def __init__(self, ask: Callable[[], AskedCatalogs], when_done: Callable[[], None]) -> None:
-        self._ask, self._when_done = ask, when_done
-        self._lock = threading.Lock()
-        self._asked: AskedCatalogs | None = None
-
-    def ask(self) -> AskedCatalogs:
-        with self._lock:
-            is_first = self._asked is None
-            if self._asked is None:
-                self._asked = self._ask()
-        if is_first:
-            self._asked.when_done(self._when_done)
-        return self._asked
-
-
 class Speculation:
     """Chooses the plan that is run, so that its catalog was the sites' own while it ran."""
 
@@ -99,15 +82,15 @@ class Speculation:
         self,
         sql: str,
         options: PlanOptions,
-        work: Callable[[Plan, Stop, Callable[[], object]], T],
+        work: Callable[[Plan, Stop, PresentCatalogs | None], T],
         discard: Callable[[T], None] | None = None,
         *,
         ahead: bool = True,
     ) -> tuple[Plan, T]:
         """The plan and what ``work`` made of it.
 
-        With ``ahead``, work begins by the last known catalogs. Once it calls what it is given, as its first fragment is
-        on its way, the sites are asked for their present ones; when these give another plan, what was begun is stopped
+        With ``ahead``, work begins by the last known catalogs. Once its first fragment is on its way it has the sites
+        asked for their present ones; when these give another plan, what was begun is stopped
         and ``discard``-ed, and the other one is run. A site that fails is planned around; a table that changed between
         plan and run is planned for anew; and a query of which fragments met different states of one schema is run
         again, all fragments at once. Raises `QueryError`, `UnavailableError` or what ``work`` raises.
@@ -157,12 +140,18 @@ class Speculation:
         guess: Plan,
         sql: str,
         options: PlanOptions,
-        work: Callable[[Plan, Stop, Callable[[], object]], T],
+        work: Callable[[Plan, Stop, PresentCatalogs | None], T],
         discard: Callable[[T], None] | None,
     ) -> tuple[Plan, _Outcome[T]]:
         """The plan by the present catalogs, run: as it was guessed, or else anew."""
         stop = self._make_stop()
-        fresh = _Once(lambda: self._plans.plan(sql, present.ask().result(), options))
+
+        def plan_by_present() -> Plan:
+            asked = present.ask()
+            asked.ask_rest()
+            return self._plans.plan(sql, asked.result(), options)
+
+        fresh = _Once(plan_by_present)
 
         def stop_if_changed() -> None:
             try:
@@ -172,8 +161,8 @@ class Speculation:
             if not is_same:
                 stop.set()
 
-        present = _Present(self._catalogs.ask, stop_if_changed)
-        outcome = self._try(guess, work, stop, present.ask)
+        present = PresentCatalogs(self._catalogs, self._catalogs.clients, guess, stop_if_changed)
+        outcome = self._try(guess, work, stop, present)
         try:
             made = fresh.get()
         except BaseException:
@@ -197,12 +186,12 @@ class Speculation:
     def _try(
         self,
         made: Plan,
-        work: Callable[[Plan, Stop, Callable[[], object]], T],
+        work: Callable[[Plan, Stop, PresentCatalogs | None], T],
         stop: Stop | None = None,
-        begun: Callable[[], object] = lambda: None,
+        present: PresentCatalogs | None = None,
     ) -> _Outcome[T]:
         try:
-            return _Outcome(work(made, stop or self._make_stop(), begun))
+            return _Outcome(work(made, stop or self._make_stop(), present))
         except FederationError as error:
             return _Outcome(error=error)
 

@@ -70,7 +70,8 @@ def find_links(tree: exp.Expr, never_null: Callable[[exp.Expr, str], bool] | Non
 def refusals(tree: exp.Expr, never_null: Callable[[exp.Expr, str], bool]) -> list[str]:
     """What looks like a join, but needs all rows of a side, in words."""
     found = []
-    negated = [node for node in tree.find_all(exp.In) if isinstance(node.parent, exp.Not)]
+    nodes = list(tree.find_all(exp.In, exp.Join))
+    negated = [node for node in nodes if isinstance(node, exp.In) and isinstance(node.parent, exp.Not)]
     queries = [node for node in negated if node.args.get("query") is not None]
     linked: set[int] = set()
     for select in tree.find_all(exp.Select) if queries else ():
@@ -80,9 +81,11 @@ def refusals(tree: exp.Expr, never_null: Callable[[exp.Expr, str], bool]) -> lis
         if id(query.this if isinstance(query, exp.Subquery) else query) not in linked:
             shown = node.this.sql("postgres").replace('"', "")
             found.append(f"{shown} NOT IN (...): a NULL there decides, so that all its rows are needed")
-    for join in tree.find_all(exp.Join):
-        if join.side == "FULL":
-            found.append(f"the FULL JOIN of {join.this.alias_or_name}: the rows of both sides stay")
+    found.extend(
+        f"the FULL JOIN of {node.this.alias_or_name}: the rows of both sides stay"
+        for node in nodes
+        if isinstance(node, exp.Join) and node.side == "FULL"
+    )
     return found
 
 

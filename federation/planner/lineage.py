@@ -39,9 +39,10 @@ class Lineage:
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
         self._definitions = table_definitions(draft)
-        tables = list(draft.tree.find_all(exp.Table))
+        nodes = list(draft.tree.find_all(exp.Table, exp.CTE))
+        tables = [node for node in nodes if isinstance(node, exp.Table)]
         # a table's way up through a union of many is as long as the union
-        names = {cte.alias for cte in draft.tree.find_all(exp.CTE)}
+        names = {node.alias for node in nodes if isinstance(node, exp.CTE)}
         named = [table for table in tables if table.name in names]
         self._ctes = {id(table): cte for table in named if (cte := _cte_of(table)) is not None}
         self._fragment_uses = Counter(table.name for table in tables if self._fragment(table))

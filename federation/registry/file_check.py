@@ -40,8 +40,8 @@ class Trouble(enum.StrEnum):
     """What is wrong with a file.
 
     MISSING is recorded and not there, CHANGED has another size and CORRUPT other bytes than recorded, UNREADABLE can't
-    be read. RETIRED is of a dataset that was retired and can be restored, SURPLUS is there and not recorded; INTERRUPTED
-    is what a killed writer left.
+    be read. RETIRED is of a dataset that was retired and can be restored, SURPLUS is there and not recorded;
+    INTERRUPTED is what a killed writer left.
     """
 
     MISSING = "missing"
@@ -196,9 +196,7 @@ class FileCheck:
                     trouble = Trouble.INTERRUPTED
                 elif path in self._retired:
                     trouble, detail = Trouble.RETIRED, f"as {self._retired[path]}"
-                yield Finding(
-                    trouble, path, detail, size_bytes=info.size_bytes, modified_s=info.modified_s
-                )
+                yield Finding(trouble, path, detail, size_bytes=info.size_bytes, modified_s=info.modified_s)
 
     def _compared(self, rows: list[_Row], infos: dict[str, FileInfo]) -> Iterator[Finding]:
         whole = []

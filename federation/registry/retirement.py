@@ -29,10 +29,23 @@ if TYPE_CHECKING:
     from federation.registry.registry import Registry
     from federation.registry.transaction import Transaction
 
-__all__ = ["RETIRED_DIRECTORY", "Retired", "files_to_delete", "forget", "list_retired", "read_retired", "restore", "retire"]
+__all__ = [
+    "PURGED_URI",
+    "RETIRED_DIRECTORY",
+    "Retired",
+    "files_to_delete",
+    "forget",
+    "list_retired",
+    "mark_purged",
+    "read_retired",
+    "restore",
+    "retire",
+]
 
 #: below the site's root: what was retired and neither restored nor purged
 RETIRED_DIRECTORY = "retired"
+#: in place of a file's path: its dataset was purged by the site that the row names
+PURGED_URI = "purged:"
 _SUFFIX = ".retired"
 #: collections of other schemas that may hold a dataset
 _ELSEWHERE = ("collection_member", "calibration")
@@ -125,6 +138,22 @@ def files_to_delete(registry: Registry, directory: Path, name: str) -> tuple[str
                 keys = [(uri,) for uri in retired.uris]
                 named |= {row[0] for row in select_by_keys(connection, table, ("uri",), keys, ("uri",))}
     return tuple(uri for uri in retired.uris if uri not in named)
+
+
+def mark_purged(tx: Transaction, retired: Retired) -> None:
+    """Say in the schema that its datasets are gone for good, for the sites that have copies of their files.
+
+    Nothing is said of one that was registered again.
+    """
+    there = _known(tx, retired.dataset_ids)
+    tx.put(
+        "artifact",
+        [
+            {"dataset_id": one, "site": tx.registry.site, "uri": PURGED_URI, "present": False}
+            for one in retired.dataset_ids
+            if one not in there
+        ],
+    )
 
 
 def forget(directory: Path, name: str) -> None:

@@ -22,7 +22,7 @@ from federation.replication.apply import locked_state
 from federation.replication.digests import key_columns
 from federation.replication.replica_tables import ReplicaTables
 from federation.replication.row_match import RowMatch, chosen_rows, in_buckets
-from federation.replication.scan import scan_columns
+from federation.replication.scan import scan_columns, with_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -68,10 +68,7 @@ def is_empty(registry: Registry, held: HeldSchema) -> bool:
     with registry.database.read((held.physical,)) as connection:
         tables = registry.tables_in(connection, held.physical)
         physical = registry.physical_tables(held.physical, tuple(tables.values()))
-        return all(
-            connection.execute(sa.select(sa.literal(1)).select_from(physical[name]).limit(1)).first() is None
-            for name in tables
-        )
+        return not with_rows(connection, physical)
 
 
 def apply_whole(

@@ -21,6 +21,7 @@ from federation.killpoints import killpoint
 from federation.registry.artifacts import Artifact, record
 from federation.registry.views import views
 from federation.replication.file_plan import chosen_files, wanted_files
+from federation.replication.purged_copies import PurgedCopies
 from federation.request_context import RequestPool
 from federation.wire.messages import BroughtFile
 
@@ -51,7 +52,8 @@ class FilePuller:
     """Pulls the files that ``policies`` name, from sites in ``clients`` or straight from absolute URLs.
 
     `pull` works off all that is waiting; `start` does so in a thread, whenever `wake` is called. Pulling again is
-    harmless: a file is recorded after it is complete, and one that is recorded is not wanted.
+    harmless: a file is recorded after it is complete, and one that is recorded is not wanted. With ``removes_purged``
+    the thread also removes copies of files whose datasets were purged where they belong.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class FilePuller:
         clients: Mapping[str, SiteClient],
         policies: Sequence[FilePolicy],
         datastore: Datastore,
+        *,
+        removes_purged: bool = False,
     ) -> None:
         self._registry, self._clients = registry, clients
         self._policies, self._datastore = tuple(policies), datastore
@@ -78,11 +82,14 @@ class FilePuller:
             for policy in self._policies
             if policy.datastore_url is not None
         }
+        self._purged = (
+            PurgedCopies(registry, (datastore, *self._stores.values())) if removes_purged else None
+        )
         self._thread = threading.Thread(target=self._run, name="pull-files", daemon=True)
 
     def start(self) -> None:
         """Pull in a thread until `stop`."""
-        if self._policies:
+        if self._policies or self._purged is not None:
             self._thread.start()
 
     def stop(self) -> None:
@@ -105,6 +112,8 @@ class FilePuller:
             self._wake.clear()
             try:
                 self.pull()
+                if self._purged is not None:
+                    self._purged.remove()
                 self.errors.pop(None, None)
             except FederationError as error:
                 self.errors[None] = str(error)

@@ -52,8 +52,8 @@ class Follower:
     """Follows ``schema`` through ``client`` into ``registry``; ``name`` is what the source sees.
 
     While the owner does not answer, entries come through ``relays``, in that order of preference. With ``keeps_log``
-    they are kept as they came, for others to follow from here. Only what ``filter`` admits is asked for. A follower that
-    is far behind ``takes_copies`` where they are faster; else it copies only where the log does not reach.
+    they are kept as they came, for others to follow from here. Only what ``filter`` admits is asked for. Far behind,
+    it ``takes_copies`` where they are faster; else it copies only where the log does not reach.
     Either `start` it as a thread and `stop` it, or `run_once`. ``on_applied`` is called after each transaction.
     """
 

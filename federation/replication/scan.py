@@ -11,6 +11,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from federation.errors import UnavailableError
+from federation.garbage import no_cycle_search
 from federation.model.change import Change, Operation
 from federation.model.coded import Coded
 from federation.model.log_filter import LogFilter
@@ -20,8 +21,9 @@ from federation.replication.filters import reading_filter
 from federation.storage import PostgresDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    import numpy.typing as npt
     import sqlalchemy as sa
 
     from federation.model.logical import TableDef
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
 
     Columns = tuple[Sequence[Any], ...]
 
-__all__ = ["SCAN_ROWS", "arrow_beside", "scan_columns", "scan_schema"]
+__all__ = ["SCAN_ROWS", "arrow_beside", "scan_columns", "scan_schema", "with_rows"]
 
 #: rows of one chunk
 SCAN_ROWS = 8192
 _EVERYTHING = LogFilter()
+#: tables that are asked about by one statement; databases have limits
+_ASKED_AT_ONCE = 500
 _BATCH_BYTES = 1 << 20
 #: a text that so many rows have in common, on average, is kept once
 _ROWS_PER_TEXT = 8
@@ -59,9 +63,10 @@ def scan_schema(
     physical = registry.physical_tables(held.physical, tuple(tables.values()))
     rows = reading_filter(registry, held, wanted, connection) if wanted else None
     first = [name for name in DECLARING if name in tables]
+    filled = with_rows(connection, physical)
     with arrow_beside(registry.database, connection) as arrow:
         for name in [*first, *(name for name in tables if name not in first)]:
-            if names is not None and name not in names:
+            if name not in filled or (names is not None and name not in names):
                 continue
             table = tables[name]
             for columns in scan_columns(connection, physical[name], table, arrow):
@@ -72,6 +77,20 @@ def scan_schema(
                 kept = rows.keep(Change(name, Operation.PUT, table.stored_names, columns))
                 if kept is not None:
                     yield table, tuple(kept.values)
+
+
+def with_rows(connection: sa.Connection, tables: Mapping[str, sa.Table]) -> set[str]:
+    """Which of the tables have any row, by one statement: most have none, and each question takes its time."""
+    raw: Any = connection.connection.dbapi_connection
+    asked = [
+        (name, f'EXISTS (SELECT 1 FROM "{table.schema}"."{table.name}")') for name, table in tables.items()
+    ]
+    found: set[str] = set()
+    for begin in range(0, len(asked), _ASKED_AT_ONCE):
+        part = asked[begin : begin + _ASKED_AT_ONCE]
+        answers = raw.execute(f"SELECT {', '.join(condition for _, condition in part)}").fetchone()
+        found.update(name for (name, _), has_rows in zip(part, answers, strict=True) if has_rows)
+    return found
 
 
 @contextmanager
@@ -110,8 +129,11 @@ def _sqlite(raw: Any, physical: sa.Table, table: TableDef) -> Iterator[Columns]:
     ]  # SQLite has them as 0 and 1
     cursor = raw.execute(f'SELECT {listed} FROM "{physical.schema}"."{physical.name}"')
     try:
-        while rows := cursor.fetchmany(SCAN_ROWS):
-            columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        while True:
+            with no_cycle_search():
+                columns: list[Sequence[Any]] = list(zip(*cursor.fetchmany(SCAN_ROWS), strict=True))
+            if not columns:
+                return
             for place in truths:
                 columns[place] = [None if value is None else bool(value) for value in columns[place]]
             yield tuple(columns)
@@ -165,9 +187,15 @@ def _values(column: pa.Array) -> Sequence[Any]:
     if pa.types.is_string(column.type) and not column.null_count:
         coded = column.dictionary_encode()
         if len(coded.dictionary) * _ROWS_PER_TEXT <= len(column):
-            return Coded(coded.dictionary.to_pylist(), coded.indices.to_numpy().astype(np.int64))
+            return Coded(coded.dictionary.to_pylist(), _numbers(coded.indices).astype(np.int64))
     if pa.types.is_integer(column.type) and not column.null_count:
-        numbers: list[Any] = column.to_numpy().tolist()
+        numbers: list[Any] = _numbers(column).tolist()
         return numbers
     others: list[Any] = column.to_pylist()
     return others
+
+
+def _numbers(column: pa.Array) -> npt.NDArray[Any]:
+    """Integers without nulls as an array; pyarrow's own way would import pandas first, which takes half a second."""
+    found = np.frombuffer(column.buffers()[1], str(column.type))
+    return found[column.offset : column.offset + len(column)]

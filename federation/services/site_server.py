@@ -96,7 +96,10 @@ class SiteServer:
             shown = ShownPositions(self.registry, config.shown_dir)
             self._publisher = Publisher(self.registry, shown, self._upstream)
             self._logs = LogKeeper(self.registry, config.log, self._publisher.acknowledged, shown)
-            self._files = FilePuller(self.registry, self._clients, config.replicate_files, self.datastore)
+            self._files = FilePuller(
+                self.registry, self._clients, config.replicate_files, self.datastore,
+                removes_purged=config.removes_purged,
+            )  # fmt: skip
             self._following = Following(self.registry, config.peers, self._clients, self._files.wake)
             self.telemetry = Telemetry(self.registry.database, self._following.status)
             self._status = StatusSource(self.registry, self._following, self._files, self._logs.problem)

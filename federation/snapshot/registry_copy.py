@@ -48,7 +48,7 @@ __all__ = [
 
 _BATCH = 5000
 #: of a database that is written; rows come in order of their keys, which needs few pages
-_CACHE_KIB = 16_384
+_CACHE_KIB = 6144
 _ARTIFACT = next(table for table in system_tables() if table.name == "artifact")
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["FlaggedKeys", "decode", "encode", "scratch_database"]
 
 #: memory that SQLite takes for the file's pages, in KiB
-_CACHE_KIB = 16_384
+_CACHE_KIB = 8192
 _FETCH_KEYS = 2000
 _ENCODER = msgspec.msgpack.Encoder(uuid_format="bytes")
 _DECODER = msgspec.msgpack.Decoder()

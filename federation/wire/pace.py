@@ -31,6 +31,11 @@ class Pace:
         self.quickest_s = min(self.quickest_s, self._clock() - began)
 
     @property
+    def is_near(self) -> bool:
+        """Whether the site's answers come sooner than much work is done."""
+        return self.quickest_s < _NEAR_S
+
+    @property
     def compression(self) -> Literal["zstd", "lz4"]:
         """What an answer is to be compressed by."""
-        return "lz4" if self.quickest_s < _NEAR_S else "zstd"
+        return "lz4" if self.is_near else "zstd"

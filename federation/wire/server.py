@@ -220,17 +220,20 @@ class _Query(query_pb2_grpc.QueryServicer):  # type: ignore[misc]
 
     def GetCatalog(self, request: Any, context: Any) -> Any:  # noqa: N802
         with _errors(context):
-            site, version, catalog = self._service.get_catalog(request.known_version, request.user)
-            response = query_pb2.GetCatalogResponse(site=site, version=version)
-            if catalog is not None:
-                is_layout_known = bool(catalog.layout) and request.known_layout == catalog.layout
-                response.catalog = b"" if is_layout_known else encode_catalog(catalog)
-            if catalog is not None and request.known_layout:
-                response.layout, response.state = catalog.layout, encode_state(catalog)
-                if not catalog.statistics or request.known_statistics != catalog.statistics:
-                    response.statistics = encode_statistics(catalog)
-                response.statistics_version = catalog.statistics
-            return response
+            return self._catalog(request, request.user)
+
+    def _catalog(self, request: Any, user: str) -> Any:
+        site, version, catalog = self._service.get_catalog(request.known_version, user)
+        response = query_pb2.GetCatalogResponse(site=site, version=version)
+        if catalog is not None:
+            is_layout_known = bool(catalog.layout) and request.known_layout == catalog.layout
+            response.catalog = b"" if is_layout_known else encode_catalog(catalog)
+        if catalog is not None and request.known_layout:
+            response.layout, response.state = catalog.layout, encode_state(catalog)
+            if not catalog.statistics or request.known_statistics != catalog.statistics:
+                response.statistics = encode_statistics(catalog)
+            response.statistics_version = catalog.statistics
+        return response
 
     def Execute(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         with _errors(context):
@@ -252,16 +255,21 @@ class _Query(query_pb2_grpc.QueryServicer):  # type: ignore[misc]
                 encoder = IpcEncoder(schema, "lz4" if request.compression == "lz4" else "zstd")
                 # with the first rows, not before them: every message costs both ends as much as some hundred rows
                 told = [position_out(position) for position in positions]
+                catalog = (
+                    self._catalog(request.catalog, request.user) if request.HasField("catalog") else None
+                )
                 for batch in timed:
                     rows = batch.num_rows
                     for part in encoder.batch(batch):
                         yield query_pb2.ExecuteResponse(
-                            arrow=part, row_count=rows, positions=told, crc=zlib.crc32(part)
+                            arrow=part, row_count=rows, positions=told, crc=zlib.crc32(part), catalog=catalog
                         )
-                        rows, told = 0, []
+                        rows, told, catalog = 0, [], None
                 if told:
                     data = b"".join(encoder.finish())
-                    yield query_pb2.ExecuteResponse(arrow=data, positions=told, crc=zlib.crc32(data))
+                    yield query_pb2.ExecuteResponse(
+                        arrow=data, positions=told, crc=zlib.crc32(data), catalog=catalog
+                    )
                 context.set_trailing_metadata(end_metadata(timed.end))
 
 

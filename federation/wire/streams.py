@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from federation.model.catalog import SiteCatalog
     from federation.model.position import Position
 
 __all__ = ["ExecuteStream", "FetchStream", "ResponseStream"]
@@ -80,10 +81,16 @@ class ExecuteStream:
     """Batches of one fragment; ``positions`` are what the site read, ``byte_count`` what has arrived so far.
 
     The call goes out at once; the first use waits for the site's first word, so that `cancel` can come before it.
+    ``read_catalog`` makes a catalog of the message that a site was asked to send along.
     """
 
-    def __init__(self, messages: ResponseStream[Any], schema: pa.Schema) -> None:
-        self._messages = messages
+    def __init__(
+        self,
+        messages: ResponseStream[Any],
+        schema: pa.Schema,
+        read_catalog: Callable[[Any], SiteCatalog | None] = lambda _: None,
+    ) -> None:
+        self._messages, self._read_catalog = messages, read_catalog
         self.schema = schema
         self.byte_count = 0
         #: what the site worked for it, by its own account at the end
@@ -92,6 +99,7 @@ class ExecuteStream:
         self._first: Any = None
         self._has_begun = False
         self._positions: tuple[Position, ...] = ()
+        self._catalog: SiteCatalog | None = None
 
     def cancel(self) -> None:
         """Stop, from any thread; the site is told."""
@@ -102,6 +110,12 @@ class ExecuteStream:
         self._begin()
         return self._positions
 
+    @property
+    def catalog(self) -> SiteCatalog | None:
+        """The site's catalog, if it was sent along."""
+        self._begin()
+        return self._catalog
+
     def _begin(self) -> None:
         if self._has_begun:
             return
@@ -109,6 +123,8 @@ class ExecuteStream:
         self._first = next(self._messages, None)
         if self._first is not None:
             self._positions = tuple(map(position_in, self._first.positions))
+            if self._first.HasField("catalog"):
+                self._catalog = self._read_catalog(self._first.catalog)
 
     def _parts(self) -> Iterator[bytes]:
         self._begin()

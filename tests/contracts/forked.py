@@ -14,7 +14,7 @@ from federation import killpoints
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
-        "__main__",
+        "pytest",  # without xdist it is imported once more as the main module of each process
         "federation.cli.main",
         "federation.services.site_server",
         "federation.replication.verify",

@@ -45,7 +45,7 @@ class KeyTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., arrow: _Optional[bytes] = ...) -> None: ...
 
 class ExecuteRequest(_message.Message):
-    __slots__ = ("sql", "schema", "keys", "user", "query_id", "row_count_max", "compression", "at")
+    __slots__ = ("sql", "schema", "keys", "user", "query_id", "row_count_max", "compression", "at", "catalog")
     SQL_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,7 @@ class ExecuteRequest(_message.Message):
     ROW_COUNT_MAX_FIELD_NUMBER: _ClassVar[int]
     COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
+    CATALOG_FIELD_NUMBER: _ClassVar[int]
     sql: str
     schema: bytes
     keys: _containers.RepeatedCompositeFieldContainer[KeyTable]
@@ -62,7 +63,8 @@ class ExecuteRequest(_message.Message):
     row_count_max: int
     compression: str
     at: _containers.RepeatedCompositeFieldContainer[SchemaPosition]
-    def __init__(self, sql: _Optional[str] = ..., schema: _Optional[bytes] = ..., keys: _Optional[_Iterable[_Union[KeyTable, _Mapping]]] = ..., user: _Optional[str] = ..., query_id: _Optional[str] = ..., row_count_max: _Optional[int] = ..., compression: _Optional[str] = ..., at: _Optional[_Iterable[_Union[SchemaPosition, _Mapping]]] = ...) -> None: ...
+    catalog: GetCatalogRequest
+    def __init__(self, sql: _Optional[str] = ..., schema: _Optional[bytes] = ..., keys: _Optional[_Iterable[_Union[KeyTable, _Mapping]]] = ..., user: _Optional[str] = ..., query_id: _Optional[str] = ..., row_count_max: _Optional[int] = ..., compression: _Optional[str] = ..., at: _Optional[_Iterable[_Union[SchemaPosition, _Mapping]]] = ..., catalog: _Optional[_Union[GetCatalogRequest, _Mapping]] = ...) -> None: ...
 
 class SchemaPosition(_message.Message):
     __slots__ = ("site", "schema", "epoch", "lsn")
@@ -77,13 +79,15 @@ class SchemaPosition(_message.Message):
     def __init__(self, site: _Optional[str] = ..., schema: _Optional[str] = ..., epoch: _Optional[str] = ..., lsn: _Optional[int] = ...) -> None: ...
 
 class ExecuteResponse(_message.Message):
-    __slots__ = ("arrow", "row_count", "positions", "crc")
+    __slots__ = ("arrow", "row_count", "positions", "crc", "catalog")
     ARROW_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     CRC_FIELD_NUMBER: _ClassVar[int]
+    CATALOG_FIELD_NUMBER: _ClassVar[int]
     arrow: bytes
     row_count: int
     positions: _containers.RepeatedCompositeFieldContainer[SchemaPosition]
     crc: int
-    def __init__(self, arrow: _Optional[bytes] = ..., row_count: _Optional[int] = ..., positions: _Optional[_Iterable[_Union[SchemaPosition, _Mapping]]] = ..., crc: _Optional[int] = ...) -> None: ...
+    catalog: GetCatalogResponse
+    def __init__(self, arrow: _Optional[bytes] = ..., row_count: _Optional[int] = ..., positions: _Optional[_Iterable[_Union[SchemaPosition, _Mapping]]] = ..., crc: _Optional[int] = ..., catalog: _Optional[_Union[GetCatalogResponse, _Mapping]] = ...) -> None: ...
