@@ -2,11 +2,11 @@
 
     python benchmarks/snapshot.py [--json] [--quick] [--kills N] [--directory PATH]
 
-One site with 100,000 datasets, half of them made from the others, each with a file of 64 bytes; the snapshot is of all. With
---json, one object a line: name, n (datasets), ours, peer, ratio, goal. ``snapshot_memory_mb``: peak of the process,
-peer: of a snapshot of a tenth of the datasets from the same site. ``snapshot_seconds``: the same two, as processor time.
-``snapshot_resumed``: the run is killed with SIGKILL at random moments and started again; ours are the kills, peer those
-wanted, ratio is 1 when every byte is as in the run that was left alone.
+One site with 100,000 datasets, half of them made from the others, each with a file of 64 bytes; the snapshot is of
+all. With --json, one object a line: name, n (datasets), ours, peer, ratio, goal. ``snapshot_memory_mb`` is the peak of
+the process, its peer that of a snapshot of a tenth of the datasets from the same site; ``snapshot_seconds`` is the
+processor time of the two. For ``snapshot_resumed`` the run is killed with SIGKILL at random moments and started again:
+ours are the kills, peer those wanted, ratio is 1 when every byte is as in the run that was left alone.
 """
 
 from __future__ import annotations

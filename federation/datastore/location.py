@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import fsspec
 import fsspec.core
 
 from federation.datastore.io_errors import as_federation_error, store_errors
@@ -14,6 +15,10 @@ from federation.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# instead of fsspec's own, which accepts any server; loaded when such a URL is used
+for _protocol in ("sftp", "ssh"):
+    fsspec.register_implementation(_protocol, "federation.datastore.sftp_system.SftpSystem", clobber=True)
 
 __all__ = ["check_relative", "file_system", "local_path", "without_credentials"]
 

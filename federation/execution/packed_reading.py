@@ -58,21 +58,21 @@ def packed_rows(
                 whole = rows[: -groups[-1]]  # the last group may go on
                 yield rows_to_batch(whole, schema, scan.hidden_count)
                 last = [whole[-1][place] for place in scan.prefix_places]
-                yield from _packed_behind(cursor, scan, schema, last, _PACKED_ROWS * len(groups) // len(rows))
+                yield from _packed_behind(cursor, scan, schema, last)
                 return
         yield rows_to_batch(rows, schema, scan.hidden_count)
         size = fetch_rows
 
 
 def _packed_behind(
-    cursor: sqlite3.Cursor, scan: PackedScan, schema: pa.Schema, last: Sequence[Any], group_count: int
+    cursor: sqlite3.Cursor, scan: PackedScan, schema: pa.Schema, last: Sequence[Any]
 ) -> Iterator[pa.RecordBatch]:
-    """What comes behind the group ``last``, ``group_count`` groups at a time."""
+    """What comes behind the group ``last``."""
     connection = cursor.connection
     limit = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _TEXT_BYTES_MAX)
     try:
         cursor.execute(scan.packed_rest, last)
-        while groups := cursor.fetchmany(max(1, group_count)):
+        while groups := _next_groups(cursor):
             yield _unpacked(groups, scan, schema)
             last = groups[-1][1 : 1 + len(scan.prefix_places)]
     except sqlite3.DataError as error:
@@ -85,6 +85,18 @@ def _packed_behind(
     cursor.execute(scan.ordered_rest, last)
     while rows := cursor.fetchmany(_ROWS_OF_LONG_GROUPS):
         yield rows_to_batch(rows, schema, scan.hidden_count)
+
+
+def _next_groups(cursor: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+    """Groups of about `_PACKED_ROWS` rows together."""
+    groups = []
+    row_count = 0
+    for group in cursor:
+        groups.append(group)
+        row_count += group[0]
+        if row_count >= _PACKED_ROWS:
+            break
+    return groups
 
 
 def _unpacked(groups: Sequence[tuple[Any, ...]], scan: PackedScan, schema: pa.Schema) -> pa.RecordBatch:

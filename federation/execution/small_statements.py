@@ -1,6 +1,6 @@
 """Local statements of the plainest shapes over few rows, run on Arrow: the engine plans them longer than they take.
 
-Two tables joined on equal columns, or tables one after another; ordered, the first of each key, cut. Whatever else a
+Tables joined on equal columns, or one after another; filtered, ordered, the first of each key, cut. Whatever else a
 statement has, or a value whose place in an order is a matter of convention, is left to the engine.
 """
 
@@ -31,9 +31,19 @@ __all__ = ["run_small"]
 _ROWS_MAX = 50_000
 #: rows that a join can have at most
 _PAIRS_MAX = 2_000_000
+_KERNELS: dict[type[exp.Expr], str] = {
+    exp.EQ: "equal",
+    exp.NEQ: "not_equal",
+    exp.LT: "less",
+    exp.LTE: "less_equal",
+    exp.GT: "greater",
+    exp.GTE: "greater_equal",
+}
 _KEPT = 256
 #: kinds of which equal values are the same bytes
 _KEY_TYPES = frozenset({pa.int64(), pa.string(), pa.binary(16), pa.timestamp("ns")})
+#: kinds that are compared as in SQL
+_COMPARED_TYPES = _KEY_TYPES | {pa.float64()}
 
 #: (alias, column)
 _Name = tuple[str, str]
@@ -49,12 +59,24 @@ class _Scan:
 
 
 @attrs.frozen
+class _Condition:
+    """A comparison of a column with a value or with another column, by the name of Arrow's kernel."""
+
+    kernel: str
+    left: _Name
+    right: _Name | str | int | float
+
+
+@attrs.frozen
 class _Statement:
-    """``scans`` follow each other, or are joined where ``pairs`` are equal; then the rest of SELECT, in its order."""
+    """``scans`` follow each other, or each is joined to those before it; then the rest of SELECT, in its order.
+
+    ``joins`` are, for each scan after the first, pairs of (column of an earlier one, its own column) that are equal.
+    """
 
     scans: tuple[_Scan, ...]
-    pairs: tuple[tuple[_Name, _Name], ...]
-    equal: tuple[tuple[_Name, str | int], ...]
+    joins: tuple[tuple[tuple[_Name, _Name], ...], ...]
+    conditions: tuple[_Condition, ...]
     order: tuple[tuple[_Name, bool], ...]
     first_of: tuple[_Name, ...]
     limit: int | None
@@ -70,18 +92,12 @@ def run_small(tables: Mapping[str, pa.Table], sql: str, columns: Sequence[Output
     if found is None or any(scan.table not in tables for scan in found.scans):
         return None
     parts = [_scanned(tables[scan.table], scan) for scan in found.scans]
-    rows = _joined(parts, found.pairs) if found.pairs else _stacked(parts)
+    rows = _joined(parts, found.joins) if found.joins else _stacked(parts)
+    rows = None if rows is None else _filtered(rows, found.conditions)
+    rows = None if rows is None else _ordered(rows, found)
     if rows is None:
         return None
-    for name, value in found.equal:
-        column = rows.column(_flat(name))
-        if column.type != (pa.string() if isinstance(value, str) else pa.int64()):
-            return None
-        rows = rows.filter(pc.equal(column, value))
-    ordered = _ordered(rows, found)
-    if ordered is None:
-        return None
-    rows = ordered.slice(0, found.limit)
+    rows = rows.slice(0, found.limit)
     shown = pa.table(
         [rows.column(_flat(name)) for name in found.outputs], names=[column.name for column in columns]
     )
@@ -117,24 +133,40 @@ def _stacked(parts: Sequence[pa.Table]) -> pa.Table | None:
     return pa.concat_tables(parts)
 
 
-def _joined(parts: Sequence[pa.Table], pairs: Sequence[tuple[_Name, _Name]]) -> pa.Table | None:
-    left, right = parts
-    if left.num_rows * right.num_rows > _PAIRS_MAX:
-        return None
-    oriented = [(_flat(one), _flat(other)) for one, other in pairs]
-    oriented = [(one, other) if one in left.column_names else (other, one) for one, other in oriented]
-    kinds = [(left.schema.field(one).type, right.schema.field(other).type) for one, other in oriented]
-    if any(one != other or one not in _KEY_TYPES for one, other in kinds):
-        return None
-    sources = [acero.Declaration("table_source", acero.TableSourceNodeOptions(part)) for part in parts]
-    options = acero.HashJoinNodeOptions(
-        "inner",
-        [one for one, _ in oriented],
-        [other for _, other in oriented],
-        left.column_names,
-        right.column_names,
-    )
-    return acero.Declaration("hashjoin", options, sources).to_table(use_threads=False)
+def _joined(parts: Sequence[pa.Table], joins: Sequence[Sequence[tuple[_Name, _Name]]]) -> pa.Table | None:
+    rows = parts[0]
+    for part, pairs in zip(parts[1:], joins, strict=True):
+        left, right = [_flat(one) for one, _ in pairs], [_flat(other) for _, other in pairs]
+        kinds = [
+            (rows.schema.field(one).type, part.schema.field(other).type)
+            for one, other in zip(left, right, strict=True)
+        ]
+        is_large = rows.num_rows * part.num_rows > _PAIRS_MAX
+        if is_large or any(one != other or one not in _KEY_TYPES for one, other in kinds):
+            return None
+        sources = [
+            acero.Declaration("table_source", acero.TableSourceNodeOptions(side)) for side in (rows, part)
+        ]
+        options = acero.HashJoinNodeOptions("inner", left, right, rows.column_names, part.column_names)
+        rows = acero.Declaration("hashjoin", options, sources).to_table(use_threads=False)
+    return rows
+
+
+def _filtered(rows: pa.Table, conditions: Sequence[_Condition]) -> pa.Table | None:
+    for one in conditions:
+        column = rows.column(_flat(one.left))
+        other = rows.column(_flat(one.right)) if isinstance(one.right, tuple) else pa.scalar(one.right)
+        if isinstance(one.right, int) and pa.types.is_floating(column.type):
+            other = pa.scalar(float(one.right))
+        if column.type != other.type or _has_nan(column) or column.type not in _COMPARED_TYPES:
+            return None
+        rows = rows.filter(pc.call_function(one.kernel, [column, other]))
+    return rows
+
+
+def _has_nan(column: pa.ChunkedArray) -> bool:
+    """Whether there is a NaN, which in SQL is greater than any number."""
+    return pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
 
 
 def _ordered(rows: pa.Table, found: _Statement) -> pa.Table | None:
@@ -143,7 +175,7 @@ def _ordered(rows: pa.Table, found: _Statement) -> pa.Table | None:
     for name, _ in found.order:
         column = rows.column(_flat(name))
         # where NULL and NaN come is another matter here than in SQL
-        if column.null_count or (pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py()):
+        if column.null_count or _has_nan(column):
             return None
     keys = [(_flat(name), "descending" if is_down else "ascending") for name, is_down in found.order]
     rows = rows.take(pc.sort_indices(rows, sort_keys=keys)).combine_chunks()
@@ -169,10 +201,10 @@ def _read(sql: str) -> _Statement | None:
     parts = {"expressions", "from_", "joins", "where", "order", "limit", "distinct"}
     if not isinstance(tree, exp.Select) or any(v and n not in parts for n, v in tree.args.items()):
         return None
-    scans, pairs = _sources(tree)
+    scans, joins = _sources(tree)
     outputs = [_column(select.unalias()) for select in tree.selects]
     where = tree.args.get("where")
-    equal = [_equality(condition) for condition in conjuncts(where.this if where else None)]
+    conditions = [_condition(condition) for condition in conjuncts(where.this if where else None)]
     order = [_ordering(one) for one in (tree.args["order"].expressions if tree.args.get("order") else ())]
     first_of = _first_of(tree)
     limit = tree.args.get("limit")
@@ -180,12 +212,12 @@ def _read(sql: str) -> _Statement | None:
     is_cut = count is not None and isinstance(count, exp.Literal) and count.is_int
     if not scans or first_of is None or (limit is not None and not is_cut):
         return None
-    if None in outputs or None in equal or None in order:
+    if None in outputs or None in conditions or None in order:
         return None
     made = _Statement(
         scans,
-        pairs,
-        tuple(one for one in equal if one is not None),
+        joins,
+        tuple(one for one in conditions if one is not None),
         tuple(one for one in order if one is not None),
         first_of,
         int(count.this) if is_cut and count is not None else None,
@@ -196,31 +228,37 @@ def _read(sql: str) -> _Statement | None:
     return made if leading == set(first_of) or not first_of else None
 
 
-def _sources(tree: exp.Select) -> tuple[tuple[_Scan, ...], tuple[tuple[_Name, _Name], ...]]:
-    """Tables and what must be equal between them; nothing where FROM has anything else."""
+def _sources(tree: exp.Select) -> tuple[tuple[_Scan, ...], tuple[tuple[tuple[_Name, _Name], ...], ...]]:
+    """Tables and what must be equal between them, as in `_Statement`; nothing where FROM has anything else."""
     source, joins = tree.args["from_"].this if tree.args.get("from_") else None, tree.args.get("joins") or []
     if isinstance(source, exp.Subquery) and not joins and isinstance(source.this, exp.Query):
         return _union(source.this, source.alias), ()
-    if not _is_plain(source) or len(joins) > 1:
+    if not _is_plain(source):
         return (), ()
     scans = [_Scan(source.name, alias=source.alias_or_name)]
-    pairs = []
+    found = []
     for join in joins:
         if not _is_plain(join.this) or any(v and n not in ("this", "on") for n, v in join.args.items()):
             return (), ()
-        scans.append(_Scan(join.this.name, alias=join.this.alias_or_name))
-        for condition in conjuncts(join.args.get("on")):
-            one, other = (
-                (_column(condition.this), _column(condition.expression))
-                if isinstance(condition, exp.EQ)
-                else (None, None)
-            )
-            if one is None or other is None or {one[0], other[0]} != {scan.alias for scan in scans}:
-                return (), ()
-            pairs.append((one, other))
-        if not pairs:
+        own, earlier = join.this.alias_or_name, {scan.alias for scan in scans}
+        pairs = [_pair(condition, own, earlier) for condition in conjuncts(join.args.get("on"))]
+        if not pairs or None in pairs:
             return (), ()
-    return tuple(scans), tuple(pairs)
+        scans.append(_Scan(join.this.name, alias=own))
+        found.append(tuple(pair for pair in pairs if pair is not None))
+    return tuple(scans), tuple(found)
+
+
+def _pair(condition: exp.Expr, own: str, earlier: set[str]) -> tuple[_Name, _Name] | None:
+    """(column of an earlier table, the table's own) that a condition equates."""
+    if not isinstance(condition, exp.EQ):
+        return None
+    one, other = _column(condition.this), _column(condition.expression)
+    if one is None or other is None:
+        return None
+    if one[0] == own:
+        one, other = other, one
+    return (one, other) if other[0] == own and one[0] in earlier else None
 
 
 def _is_plain(source: object) -> TypeGuard[exp.Table]:
@@ -268,14 +306,17 @@ def _column(node: exp.Expr) -> _Name | None:
     return (node.table, node.name) if isinstance(node, exp.Column) and node.table else None
 
 
-def _equality(condition: exp.Expr) -> tuple[_Name, str | int] | None:
-    """``column = literal``."""
-    if not isinstance(condition, exp.EQ) or not isinstance(condition.expression, exp.Literal):
+def _condition(node: exp.Expr) -> _Condition | None:
+    kernel = _KERNELS.get(type(node))
+    left = _column(node.this) if kernel is not None else None
+    if kernel is None or left is None:
         return None
-    name, literal = _column(condition.this), condition.expression
-    if name is None or not (literal.is_string or literal.is_int):
-        return None
-    return name, literal.this if literal.is_string else int(literal.this)
+    right = node.expression
+    if isinstance(right, exp.Literal):
+        value = right.this if right.is_string else int(right.this) if right.is_int else float(right.this)
+        return _Condition(kernel, left, value)
+    other = _column(right)
+    return None if other is None else _Condition(kernel, left, other)
 
 
 def _ordering(node: exp.Expr) -> tuple[_Name, bool] | None:

@@ -81,7 +81,8 @@ def _duckdb_sql(draft: Draft, tree: exp.Expr) -> str:
         for value in values.expressions[0].expressions:
             if isinstance(value, exp.Literal) and value.is_int and not value.is_string:
                 value.replace(exp.Cast(this=value.copy(), to=sql_type(_L.INT64)))
-    return tree.sql(_LocalDialect, identify=True)
+    # nobody reads the tree after this: it need not be copied first
+    return tree.sql(_LocalDialect, identify=True, copy=False)
 
 
 def _fix_width(item: exp.Expr) -> None:

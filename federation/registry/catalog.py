@@ -18,7 +18,7 @@ from federation.registry.row_counts import RowCount, count_rows
 from federation.registry.schemas import FORMAT_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import sqlalchemy as sa
 
@@ -72,10 +72,13 @@ class CatalogSource:
         heads: Mapping[SchemaId, int] | None = None,
     ) -> SiteCatalog:
         """The catalog now; ``staleness_s`` and ``heads`` of the replicas come from their followers."""
+        all_held = self._registry.held()
+        marks = self._marks(all_held)
         found = tuple(
             one
-            for held in self._registry.held()
-            if (one := self._unless_dropped(held, staleness_s or {}, heads or {})) is not None
+            for held in all_held
+            if (one := self._unless_dropped(held, marks.get(held), staleness_s or {}, heads or {}))
+            is not None
         )
         # a mark stands for all rows, those that declare tables among them
         layout = _digest([(schema.schema, layout) for schema, _, layout, _ in found])
@@ -93,22 +96,41 @@ class CatalogSource:
             statistics=statistics,
         )
 
+    def _marks(self, held: Sequence[HeldSchema]) -> dict[HeldSchema, Mark]:
+        """The marks by one statement, where one sees all schemas; none where one of them went meanwhile."""
+        if self._registry.database.kind != "postgresql" or not held:
+            return {}
+        try:
+            marks = glance_at_marks(self._registry.database, [one.physical for one in held])
+        except NotFoundError:
+            return {}
+        return dict(zip(held, marks, strict=True))
+
     def _unless_dropped(
-        self, held: HeldSchema, staleness_s: Mapping[SchemaId, float | None], heads: Mapping[SchemaId, int]
+        self,
+        held: HeldSchema,
+        mark: Mark | None,
+        staleness_s: Mapping[SchemaId, float | None],
+        heads: Mapping[SchemaId, int],
     ) -> tuple[SchemaCatalog, Mark, str, str] | None:
         """The schema, its mark, and versions of its tables and statistics; None where it went while looked at."""
         try:
-            return self._schema(held, staleness_s, heads)
+            return self._schema(held, mark, staleness_s, heads)
         except NotFoundError:
             if held in self._registry.held():
                 raise
             return None
 
     def _schema(
-        self, held: HeldSchema, staleness_s: Mapping[SchemaId, float | None], heads: Mapping[SchemaId, int]
+        self,
+        held: HeldSchema,
+        mark: Mark | None,
+        staleness_s: Mapping[SchemaId, float | None],
+        heads: Mapping[SchemaId, int],
     ) -> tuple[SchemaCatalog, Mark, str, str]:
         registry = self._registry
-        (mark,) = glance_at_marks(registry.database, (held.physical,))
+        if mark is None:
+            (mark,) = glance_at_marks(registry.database, (held.physical,))
         counted = self._counted.get(held.physical)
         if counted is None or counted.mark != mark:
             with registry.database.read((held.physical,)) as connection:

@@ -81,7 +81,9 @@ class Applier:
             with registry.database.write(held.physical) as connection:
                 killpoint("apply.before_rows")
                 tables = ReplicaTables(registry, held, connection, known)
-                if not put_few(connection, held.physical, step, tables, changes):
+                is_here = put_few(connection, held.physical, step, tables, changes)
+                killpoint("apply.before_watermark")
+                if not is_here:
                     raise _Moved
                 killpoint("apply.before_commit")
         except NotSoSimpleError:

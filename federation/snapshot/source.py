@@ -246,6 +246,7 @@ class FederatedSource:
         """The edges that a lookup leads to, by schema."""
         direction = Direction.UPSTREAM if lookup.follow == "input_id" else Direction.DOWNSTREAM
         reach = self.reach(direction, lookup.ids, depth=lookup.depth, stop_at=lookup.stop_at)
+        _release()
         return reach.answers(direction)
 
     def _fragments(self, lookup: Lookup) -> Iterator[_Fragment]:
@@ -269,7 +270,7 @@ class FederatedSource:
 
     def _run(self, fragment: _Fragment) -> _Part:
         found = self._coordinator.execute_on(fragment.site, fragment.sql, fragment.table.stored, fragment.keys)
-        pa.default_memory_pool().release_unused()  # it keeps for each thread what it once needed
+        _release()
         return _Part(fragment, found)
 
 
@@ -307,6 +308,11 @@ class _SiteSource:
     def open(self) -> Iterator[Iterator[bytes]]:
         with self._fetch(self._dataset_id) as stream:
             yield iter(stream)
+
+
+def _release() -> None:
+    """Give memory back that Arrow keeps for each thread, as much as it once needed."""
+    pa.default_memory_pool().release_unused()
 
 
 def _driving_column(lookup: Lookup) -> tuple[str, PackedIds | list[Any]]:

@@ -27,7 +27,10 @@ def uid(number: int) -> uuid.UUID:
 
 def edges(*pairs: tuple[int, int]) -> Change:
     return Change.from_rows(
-        "provenance", Operation.PUT, COLUMNS, [(uid(made).bytes, uid(used).bytes, "isr") for made, used in pairs]
+        "provenance",
+        Operation.PUT,
+        COLUMNS,
+        [(uid(made).bytes, uid(used).bytes, "isr") for made, used in pairs],
     )
 
 
@@ -41,7 +44,7 @@ class Replica:
     """A replica to which batches are applied by number."""
 
     registry: Registry
-    state: LogState = LogState("", 0, GENESIS)
+    state: LogState = attrs.field(default=LogState("", 0, GENESIS))
 
     def apply(self, *changes: Change) -> None:
         target = LogState("e1", self.state.lsn + 1, (self.state.lsn + 1).to_bytes(16))

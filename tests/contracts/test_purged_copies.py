@@ -21,7 +21,6 @@ from federation.registry.retirement import PURGED_URI
 from federation.replication.apply import Applier
 from federation.replication.purged_copies import PurgedCopies
 from federation.replication.state import Apply
-from federation.storage import PostgresDatabase, SqliteDatabase
 
 OTHER = SchemaId("summit", "summit")
 IDS = tuple(uuid.UUID(int=number) for number in range(1, 5))
@@ -30,7 +29,9 @@ TABLES = {table.name: table.stored_names for table in system_tables()}
 
 def put(table: str, *rows: dict[str, Any]) -> Change:
     names = TABLES[table]
-    return Change.from_rows(table, Operation.PUT, names, [tuple(row.get(name) for name in names) for row in rows])
+    return Change.from_rows(
+        table, Operation.PUT, names, [tuple(row.get(name) for name in names) for row in rows]
+    )
 
 
 def dataset(number: int) -> dict[str, Any]:
@@ -43,7 +44,10 @@ def artifact(number: int, uri: str, *, present: bool) -> dict[str, Any]:
 
 
 def apply(registry: Registry, number: int, *changes: Change) -> None:
-    steps = [LogState("e1", lsn, lsn.to_bytes(16)) if lsn else LogState("", 0, GENESIS) for lsn in range(number + 1)]
+    steps = [
+        LogState("e1", lsn, lsn.to_bytes(16)) if lsn else LogState("", 0, GENESIS)
+        for lsn in range(number + 1)
+    ]
     held = registry.ensure_replica(OTHER)
     assert Applier(registry, held).apply(Apply(steps[number - 1], (), steps[number]), changes)
 
@@ -98,7 +102,9 @@ def test_only_what_was_purged_goes(copies: Registry, store: Datastore) -> None:
     assert PurgedCopies(copies, [store]).remove() == 0
 
 
-def test_a_dataset_that_came_back_or_lives_elsewhere_keeps_its_copy(copies: Registry, store: Datastore) -> None:
+def test_a_dataset_that_came_back_or_lives_elsewhere_keeps_its_copy(
+    copies: Registry, store: Datastore
+) -> None:
     apply(copies, 4, put("dataset", dataset(0)))
     assert PurgedCopies(copies, [store]).remove() == 0
     assert here(copies, store) == (REST | {"0.fits"}, REST | {"0.fits"})
@@ -129,13 +135,11 @@ def remove(kind: str, directory: Path, url: str, root: str) -> None:
 
 @pytest.mark.parametrize("point", ["retire.copy_withdrawn", "retire.copy_removed"])
 def test_after_a_kill_no_row_promises_a_file_and_a_second_call_ends_it(
-    copies: Registry, store: Datastore, point: str
+    copies: Registry, store: Datastore, tmp_path: Path, request: pytest.FixtureRequest, point: str
 ) -> None:
-    database = copies.database
-    assert isinstance(database, SqliteDatabase | PostgresDatabase)
-    directory = database.directory if isinstance(database, SqliteDatabase) else Path()
-    url = database.url if isinstance(database, PostgresDatabase) else ""
-    process = ForkedProcess(remove, database.kind, directory, url, str(store.local_root), kill=point)
+    kind = copies.database.kind
+    url = request.getfixturevalue("postgres_database_of_base") if kind == "postgresql" else ""
+    process = ForkedProcess(remove, kind, tmp_path / "registry", url, str(store.local_root), kill=point)
     try:
         assert process.wait() == -9
     finally:

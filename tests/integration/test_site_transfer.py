@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import federation
 from federation.cli.main import main
@@ -19,6 +20,7 @@ from federation.datastore import Datastore
 from federation.errors import CorruptionError, NotFoundError, UnavailableError
 from federation.model.dataset import deterministic_id
 from federation.registry.registry import Registry
+from federation.registry.retirement import PURGED_URI
 from federation.replication.files import FilePuller
 from federation.services.site_server import SiteServer
 from federation.transfer_verbs import transfer
@@ -222,3 +224,27 @@ def test_a_file_that_could_not_be_pulled_may_be_sent(sites: Path) -> None:
         sent = base.store(FileSlice(identity(0), 0, "", iter([content(0)])), None)
         assert (sent.error, sent.size_bytes) == (None, len(content(0)))
         assert here(base) == {0}
+
+
+@pytest.mark.parametrize("policy", ["keep", "remove"])
+def test_copies_of_purged_datasets_follow_the_policy(sites: Path, policy: str) -> None:
+    with served(find_site("summit", sites)) as summit:
+        config = write_site(sites, "base", FilePolicy(("flat",)), summit=summit.address)
+        config.path.write_text(config.path.read_text() + f'\n[datastore]\npurged_copies = "{policy}"\n')
+        config = SiteConfig.load(config.path)
+        Registry.create(config).close()
+        with served(config) as base:
+            eventually(lambda: here(base) == set(range(FILES)), "all files at base")
+            retired = federation.retire_datasets(site="summit", run="flats/1", sites=sites)
+            marked = sa.text(f"SELECT count(*) FROM summit__summit.artifact WHERE uri = '{PURGED_URI}'")
+            ((_, deleted),) = federation.purge_retired([retired.name], site="summit", sites=sites)
+            assert deleted == FILES // 2
+
+            def told() -> bool:
+                with base.registry.database.read(("summit__summit",)) as connection:
+                    return connection.execute(marked).scalar_one() == FILES // 2
+
+            eventually(told, "base has heard of the purge")
+            left = {0, 2, 4} if policy == "remove" else set(range(FILES))
+            eventually(lambda: here(base) == left, "copies as the policy wants them")
+            eventually(lambda: len(list(base.datastore.backend.walk())) == len(left), "files as the rows say")
