@@ -1,6 +1,6 @@
 """Makes a large snapshot of small files: its memory beside that of a tenth of it, and its bytes after many kills.
 
-    python benchmarks/snapshot.py [--json] [--quick] [--kills N] [--directory PATH]
+    python benchmarks/snapshot.py [--json] [--quick] [--datasets N] [--kills N] [--directory PATH]
 
 One site with 100,000 datasets, half of them made from the others, each with a file of 64 bytes; the snapshot is of
 all. With --json, one object a line: name, n (datasets), ours, peer, ratio, goal. ``snapshot_memory_mb`` is the peak of
@@ -50,17 +50,14 @@ def create(site: Path, target: Path, count: int) -> dict[str, Any]:
 def create_killed(site: Path, target: Path, count: int, kills: int, longest_s: float) -> int:
     """Make a snapshot in a process that is killed at random moments; returns how often it was."""
     choose = random.Random(int(os.environ.get("FEDERATION_TEST_SEED", "1")))
+    copying = target.with_name(f"{target.name}.partial") / "transfer.sqlite"
     done = 0
     while done < kills and not target.exists():
         with subprocess.Popen(
             command(site, target, count), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
             # the first runs find out what to copy, which later ones take over once it is done
-            bound_s = (
-                longest_s
-                if (target.with_name(f"{target.name}.partial/transfer.sqlite")).exists()
-                else 4 * longest_s
-            )
+            bound_s = longest_s if copying.exists() else 4 * longest_s
             try:
                 process.wait(timeout=choose.uniform(0.5, bound_s))
             except subprocess.TimeoutExpired:
@@ -124,10 +121,11 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="a twentieth of the datasets, four kills; no goal applies"
     )
+    parser.add_argument("--datasets", type=int, help="in place of 100,000, or 6000 with --quick")
     parser.add_argument("--kills", type=int, help="0 leaves them out; else 20")
     parser.add_argument("--directory", type=Path, help="where all is made; else a temporary directory")
     chosen = parser.parse_args()
-    count = 6000 if chosen.quick else 100_000
+    count = chosen.datasets or (6000 if chosen.quick else 100_000)
     kills = (4 if chosen.quick else 20) if chosen.kills is None else chosen.kills
     root = Path(tempfile.mkdtemp(prefix="federation-snapshot-", dir=chosen.directory))
     try:

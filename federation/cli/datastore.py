@@ -56,7 +56,7 @@ def check(
     rate_limit: Rate = None,
     json: JsonFlag = False,
 ) -> None:
-    """Find missing, changed, corrupt, retired and surplus files of a site. Exit code 6 when a recorded one is not right."""
+    """Find missing, changed, corrupt, retired and surplus files. Exit code 6 when a recorded one is not right."""
     from federation.datastore_verbs import check_datastore
 
     findings: list[dict[str, Any]] = []

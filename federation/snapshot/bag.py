@@ -150,7 +150,8 @@ def walk_files(directory: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     try:
         # as its paths will be compared: "a-b" is before "a/b"
         entries = sorted(
-            os.scandir(directory), key=lambda one: f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name
+            os.scandir(directory),
+            key=lambda one: f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name,
         )
     except OSError as error:
         raise as_federation_error(error, "read", str(directory)) from error

@@ -23,7 +23,9 @@ class PackedIds(Set[uuid.UUID]):
     """
 
     def __init__(self, ids: Iterable[uuid.UUID] = ()) -> None:
-        self.data: bytes = ids.data if isinstance(ids, PackedIds) else _in_order(b"".join([one.bytes for one in ids]))
+        self.data: bytes = (
+            ids.data if isinstance(ids, PackedIds) else _in_order(b"".join([one.bytes for one in ids]))
+        )
 
     @classmethod
     def joined(cls, data: bytes | bytearray) -> Self:

@@ -110,7 +110,12 @@ class Pending:
             if ids:
                 requests.append(
                     RowsByIds(
-                        place.table, place.column, PackedIds.joined(ids), place.follow, place.depth, place.stop_at
+                        place.table,
+                        place.column,
+                        PackedIds.joined(ids),
+                        place.follow,
+                        place.depth,
+                        place.stop_at,
                     )
                 )
         for (table, columns), keys in sorted(self._keys.items()):

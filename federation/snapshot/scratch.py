@@ -86,7 +86,8 @@ class FlaggedKeys:
         where = "" if number is None else f"AND number = {number:d}"
         while True:
             rows = self._run(
-                f"SELECT key FROM {self._name} WHERE key > ? {where} ORDER BY key LIMIT {_FETCH_KEYS}", (last,)
+                f"SELECT key FROM {self._name} WHERE key > ? {where} ORDER BY key LIMIT {_FETCH_KEYS}",
+                (last,),
             ).fetchall()
             if not rows:
                 return

@@ -95,9 +95,7 @@ def find_seeds(source: SnapshotSource, selection: Selection) -> PackedIds:
             found += one.bytes
     if found and selection.options.outputs:
         options, seeds = selection.options, PackedIds.joined(found)
-        found += source.reach(
-            Direction.DOWNSTREAM, seeds, depth=options.depth, stop_at=options.stop_at
-        ).ids
+        found += source.reach(Direction.DOWNSTREAM, seeds, depth=options.depth, stop_at=options.stop_at).ids
     if not found:
         raise NotFoundError(f"no dataset matches: {selection}", hint="check the selection with a query")
     return PackedIds.joined(found)

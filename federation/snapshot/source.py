@@ -269,7 +269,9 @@ class FederatedSource:
                 yield _Fragment(site, schema, table, sql, {"k": pa.table({"value": keys})}, lookup)
 
     def _run(self, fragment: _Fragment) -> _Part:
-        found = self._coordinator.execute_on(fragment.site, fragment.sql, fragment.table.stored, fragment.keys)
+        found = self._coordinator.execute_on(
+            fragment.site, fragment.sql, fragment.table.stored, fragment.keys
+        )
         _release()
         return _Part(fragment, found)
 

@@ -26,8 +26,11 @@ POINTS = (
     "cache.after_delete",
 )
 HOURS, KILLS = 24, 20
-#: a night in small: files an hour, of about 1 kB, in a cache of 60 kB
-RATE, CAPACITY, HIGH, LOW = 8, 60_000, 0.7, 0.5
+#: LSSTCam takes an exposure each 37 s with 189 science and 16 corner detectors, in ten dark hours; of its files one in
+#: 1250 is delivered here, of about 1 kB, to a cache of 60 kB
+EXPOSURE_S, DETECTORS, SCALE = 37, 189 + 16, 1250
+DARK = range(7, 17)
+RATE, CAPACITY, HIGH, LOW = round(3600 / EXPOSURE_S * DETECTORS / SCALE), 60_000, 0.7, 0.5
 
 
 def work(base: str, ncsa: str, directory: str, now_ns: int) -> None:
@@ -123,9 +126,10 @@ def test_a_night_with_twenty_kills_loses_nothing_and_keeps_the_marks(night: Nigh
     chance = random.Random(20261121)
     kills = 0
     for hour in range(HOURS):
-        night.deliver(RATE)
+        if hour in DARK:
+            night.deliver(RATE)
         # those of the hour that are killed are so before anything new has come to ncsa
-        for _ in range(2):
+        for _ in range(4 if hour in DARK else 1):
             if kills < KILLS and night.hour(f"{chance.choice(POINTS)}:{chance.randint(1, 2)}"):
                 kills += 1
                 night.check()

@@ -21,7 +21,7 @@ def make_until_killed(root: str, verb: str, at: str) -> None:
     """Create ``root/snap``, or extend it, up to the step ``at``."""
 
     def progress(event: SnapshotProgress) -> None:
-        if (at == "files" and event.phase == "files" and event.done > 100_000) or at == event.phase == "rows":
+        if at == event.phase and (at == "rows" or (at == "files" and event.done > 100_000)):
             _die()
 
     _set_trap(at)
@@ -49,11 +49,17 @@ def make_whole(ready: Connection, root: str) -> None:
         )
 
 
-def _die(*_args: object, **_options: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def _set_trap(at: str) -> None:
+    """Have the function that does the step ``at`` kill the process, before or after it has done it."""
+    for owner, name, kill in TRAPS.get(at, ()):
+        setattr(owner, name, kill(getattr(owner, name)))
 
 
-def _after(function: Callable[..., object]) -> Callable[..., None]:
+def _before(_function: Callable[..., object]) -> Callable[..., object]:
+    return _die
+
+
+def _after(function: Callable[..., object]) -> Callable[..., object]:
     def run(*args: object, **options: object) -> None:
         function(*args, **options)
         _die()
@@ -61,20 +67,26 @@ def _after(function: Callable[..., object]) -> Callable[..., None]:
     return run
 
 
-def _set_trap(at: str) -> None:
-    """Have the function that does the step ``at`` kill the process, before or after it has done it."""
-    match at:
-        case "seal":
-            assemble.seal = _die
-        case "sealed":
-            assemble.seal = _after(assemble.seal)
-        case "bag":
-            assemble.write_bag = assemble.extend_bag = _die
-        case "bagged":
-            assemble.write_bag, assemble.extend_bag = _after(assemble.write_bag), _after(assemble.extend_bag)
-        case "commit":
-            bag.recover_bag = lambda _directory, staging: _die() if (staging / "COMMIT").exists() else False
-        case "moving":
-            assemble._move_payload = _die
-        case "discard":
-            workspace.Workspace.discard = _die
+def _once_committed(_function: Callable[..., object]) -> Callable[..., object]:
+    def recover(_directory: Path, staging: Path) -> bool:
+        if (staging / "COMMIT").exists():
+            _die()
+        return False
+
+    return recover
+
+
+def _die(*_args: object, **_options: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+#: by step: the functions that do it, and when the process ends; "rows" and "files" are steps of the progress
+TRAPS: dict[str, tuple[tuple[object, str, Callable[[Callable[..., object]], Callable[..., object]]], ...]] = {
+    "seal": ((assemble, "seal", _before),),
+    "sealed": ((assemble, "seal", _after),),
+    "bag": ((assemble, "write_bag", _before), (assemble, "extend_bag", _before)),
+    "bagged": ((assemble, "write_bag", _after), (assemble, "extend_bag", _after)),
+    "commit": ((bag, "recover_bag", _once_committed),),
+    "moving": ((assemble, "_move_payload", _before),),
+    "discard": ((workspace.Workspace, "discard", _before),),
+}

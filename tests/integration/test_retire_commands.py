@@ -50,7 +50,9 @@ def test_a_run_is_retired_restored_and_purged(where: list[str], capsys: pytest.C
     assert (len(retired["datasets"]), retired["bytes"]) == (2, 200)
     checked = told(capsys, "datastore", "check", *where[1:2], *where[2:])
     assert (checked["files"], checked["retired"], checked.get("surplus", 0)) == (0, 2, 0)
-    assert {(one["trouble"], one["detail"]) for one in checked["findings"]} == {("retired", f"as {retired['name']}")}
+    assert {(one["trouble"], one["detail"]) for one in checked["findings"]} == {
+        ("retired", f"as {retired['name']}")
+    }
     assert [one["reason"] for one in told(capsys, "dataset", "retired", *where)["retired"]] == ["wrong gain"]
     assert told(capsys, "get", retired["datasets"][0], *where, code=3)["error"]["code"] == "not_found"
     assert told(capsys, "dataset", "restore", retired["name"], *where) == {"restored": 2}
