@@ -105,7 +105,7 @@ def lines(root: Path, count: int, kills: int) -> Iterator[dict[str, Any]]:
         10 * tenth["cpu_seconds"] / whole["cpu_seconds"], None,
     )  # fmt: skip
     if kills:
-        done = create_killed(site, root / "killed" / "snap", count, kills, took_s / 8)
+        done = create_killed(site, root / "killed" / "snap", count, kills, took_s / 10)
         same = content(root / "killed" / "snap") == content(root / "whole" / "snap")
         yield line("snapshot_resumed", count, done, kills, float(same), 1.0)
 

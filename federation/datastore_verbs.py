@@ -76,9 +76,9 @@ def check_datastore(
     """Compare the files of a site's datastore with its registry, by name and size, or with ``deep`` by checksum.
 
     ``on_finding`` hears of each file that is missing, changed, corrupt, unreadable, of a retired dataset, recorded
-    nowhere or left over by a killed writer; ``progress`` of how many files were compared. ``repair`` makes rows of lost files say so, after which
-    they are fetched from other sites like any that is wanted, and removes leftovers that are older than
-    ``older_than_s``; it touches no other file. `NotFoundError` when there is no datastore.
+    nowhere or left over by a killed writer; ``progress`` of how many files were compared. ``repair`` makes rows of lost
+    files say so, after which they are fetched from other sites like any that is wanted, and removes leftovers that are
+    older than ``older_than_s``; it touches no other file. `NotFoundError` when there is no datastore.
     """
     config = find_site(site, Path(sites))
     with Registry.open(config) as registry:

@@ -82,9 +82,7 @@ class FilePuller:
             for policy in self._policies
             if policy.datastore_url is not None
         }
-        self._purged = (
-            PurgedCopies(registry, (datastore, *self._stores.values())) if removes_purged else None
-        )
+        self._purged = PurgedCopies(registry, (datastore, *self._stores.values())) if removes_purged else None
         self._thread = threading.Thread(target=self._run, name="pull-files", daemon=True)
 
     def start(self) -> None:

@@ -106,7 +106,8 @@ def extend_bag(
         write_file(staging / path, content)
     moved = [*tag_files, *staged]
     for path in moved:
-        _fsync_file(staging / path)
+        if path not in staged:  # those are durable
+            _fsync_file(staging / path)
         tags[bag_text.check_path(path)] = checksums.of_file(staging / path)[1]
     write_file(staging / TAG_MANIFEST, bag_text.render_manifest(tags))
     # the tag manifest last: until it is in place, verification sees an unfinished extension, not a different bag

@@ -175,7 +175,7 @@ def test_an_analysis_sets_what_came_beside_what_was_expected(
 
 PLAN_KEYS = {
     *("format", "sql", "round_trips", "fragments", "local_sql", "columns", "literal_tables", "pair_tables"),
-    *("find_first", "missing", "decisions"),
+    *("find_first", "region_match", "missing", "decisions"),
 }
 ANALYSIS_KEYS = {
     *("format", "columns", "positions", "missing", "truncation", "fragments", "seconds", "local_seconds"),

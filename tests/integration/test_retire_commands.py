@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import run_command
 
 import federation
 from federation.cli.main import main
@@ -68,3 +70,16 @@ def test_a_run_is_retired_restored_and_purged(where: list[str], capsys: pytest.C
     copy = Path(where[3]).parent / "copy.dat"
     told(capsys, "get", second, *where, "-o", str(copy))
     assert copy.stat().st_size == 100
+
+
+@pytest.mark.parametrize("point", ["retire.marked", "retire.before_forget"])
+def test_a_purge_that_is_killed_is_ended_by_the_next(
+    where: list[str], capsys: pytest.CaptureFixture[str], point: str
+) -> None:
+    retired = told(capsys, "dataset", "retire", "--run", "flats", *where)
+    assert run_command("dataset", "purge", retired["name"], *where, kill=point) == -signal.SIGKILL
+    assert len(federation.list_retired("base", sites=where[3])) == 1
+    (purged,) = told(capsys, "dataset", "purge", retired["name"], *where)["purged"]
+    assert (len(purged["datasets"]), purged["files_deleted"]) == (2, 0)
+    assert (files(where), federation.list_retired("base", sites=where[3])) == ([], [])
+    assert told(capsys, "datastore", "check", "base", "--sites", where[3])["findings"] == []

@@ -242,7 +242,7 @@ def test_copies_of_purged_datasets_follow_the_policy(sites: Path, policy: str) -
 
             def told() -> bool:
                 with base.registry.database.read(("summit__summit",)) as connection:
-                    return connection.execute(marked).scalar_one() == FILES // 2
+                    return bool(connection.execute(marked).scalar_one() == FILES // 2)
 
             eventually(told, "base has heard of the purge")
             left = {0, 2, 4} if policy == "remove" else set(range(FILES))

@@ -50,6 +50,12 @@ class TestAMinimalFile:
         assert site.replicate_files == ()
         assert site.query == QueryConfig(0.0, 10_000_000, "2GB", 300.0)
 
+    def test_keeps_copies_of_purged_files_unless_it_says_otherwise(self) -> None:
+        assert not parse(MINIMAL).removes_purged
+        assert parse(MINIMAL + '[datastore]\npurged_copies = "remove"\n').removes_purged
+        with pytest.raises(ConfigError, match='purged_copies = "drop" is unknown'):
+            parse(MINIMAL + '[datastore]\npurged_copies = "drop"\n')
+
     def test_is_hashable_and_frozen(self) -> None:
         site = parse(MINIMAL)
         assert hash(site) == hash(parse(MINIMAL))
