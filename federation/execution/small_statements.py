@@ -13,7 +13,6 @@ import attrs
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlglot
-from pyarrow import acero
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
@@ -134,6 +133,8 @@ def _stacked(parts: Sequence[pa.Table]) -> pa.Table | None:
 
 
 def _joined(parts: Sequence[pa.Table], joins: Sequence[Sequence[tuple[_Name, _Name]]]) -> pa.Table | None:
+    from pyarrow import acero  # takes a while, and brings pandas along where it finds it
+
     rows = parts[0]
     for part, pairs in zip(parts[1:], joins, strict=True):
         left, right = [_flat(one) for one, _ in pairs], [_flat(other) for _, other in pairs]
