@@ -154,6 +154,7 @@ class Analysis:
         for step in self.steps:
             for key in step.stats.keys:
                 how = "sent" if key.is_sent else "too many to send"
+                how += " as a Bloom filter" * key.as_filter
                 lines += ["", f"keys {key.name} for {step.stats.id}: {key.count}, {how}"]
         if result.positions:
             lines += ["", "read at", *(f"  {position}" for position in result.positions)]

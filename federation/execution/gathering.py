@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from federation.execution.present_catalogs import PresentCatalogs
     from federation.execution.stopping import Stop
     from federation.model.catalog import SiteCatalog
+    from federation.model.key_filter import KeyFilter
     from federation.model.position import Position
     from federation.planner import LiteralTable, Plan
     from federation.wire.messages import Column, RowStream, SiteStatus
@@ -66,6 +67,7 @@ class QueryableSite(Protocol):
         row_count_max: int = 0,
         timeout_s: float | None = None,
         at: Sequence[Position] = (),
+        filters: Sequence[KeyFilter] = (),
     ) -> RowStream: ...
 
     def walk(self, call: WalkCall) -> WalkAnswer: ...
@@ -126,10 +128,11 @@ def collect(
     keys: Mapping[str, pa.Table] | None,
     call: Call,
     stop: Stop,
+    filters: Sequence[KeyFilter] = (),
 ) -> FragmentRows:
     """Run one fragment and hold its rows; once ``stop`` is set the site is told, and `UserError` raised."""
     start = time.monotonic()
-    rows = ask_fragment(client, id_, sql, columns, keys, call)
+    rows = ask_fragment(client, id_, sql, columns, keys, call, filters)
     arrived = ArrivedRows(rows.schema, call.room)
     try:
         with _stopped(stop), late_as_limit(call), stop.ending(rows.cancel), rows:
@@ -156,11 +159,14 @@ def ask_fragment(
     columns: Sequence[Column],
     keys: Mapping[str, pa.Table] | None,
     call: Call,
+    filters: Sequence[KeyFilter] = (),
 ) -> RowStream:
     """Send a fragment to its site, and have all sites asked for their catalogs if that is still to be done."""
     execute: Callable[..., RowStream] = client.execute
     if call.present is not None and isinstance(client, SiteClient) and call.present.comes_with(id_):
-        execute = partial(client.execute, with_catalog=True)
+        execute = partial(execute, with_catalog=True)
+    if filters:
+        execute = partial(execute, filters=filters)
     rows = execute(
         sql,
         columns,

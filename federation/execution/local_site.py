@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from federation.execution.site import Answer
     from federation.model.catalog import SiteCatalog
+    from federation.model.key_filter import KeyFilter
     from federation.model.position import Position
     from federation.registry.registry import Registry
     from federation.wire.messages import Column
@@ -94,6 +95,7 @@ class LocalSite:
         row_count_max: int = 0,
         timeout_s: float | None = None,
         at: Sequence[Position] = (),
+        filters: Sequence[KeyFilter] = (),
     ) -> LocalRows:
         """Run one fragment; use the result as a context and iterate over its batches."""
         pairs = column_pairs(columns, sql)
@@ -102,6 +104,7 @@ class LocalSite:
             *(sql, pairs, keys or {}, user, query_id, row_count_max, timeout_s),
             is_active=lambda: not is_over.is_set(),
             at=tuple(at),
+            filters=tuple(filters),
         )
         start = time.perf_counter()
         answer = self._executor.execute(call)

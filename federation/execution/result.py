@@ -25,11 +25,15 @@ __all__ = ["FragmentStats", "KeyUse", "Result", "Stream"]
 
 @attrs.frozen
 class KeyUse:
-    """A table of keys that a fragment was to be asked with; ``is_sent`` is False where there were too many."""
+    """A table of keys that a fragment was to be asked with; ``is_sent`` is False where there were too many.
+
+    With ``as_filter`` a Bloom filter of them was sent.
+    """
 
     name: str
     count: int
     is_sent: bool
+    as_filter: bool = False
 
 
 @attrs.frozen

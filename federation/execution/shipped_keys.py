@@ -8,11 +8,13 @@ import attrs
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from federation.execution.key_filters import filter_of
 from federation.execution.result import KeyUse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from federation.model.key_filter import KeyFilter
     from federation.planner import Fragment
     from federation.planner.plan import KeyInput
 
@@ -24,30 +26,38 @@ _KEY_BYTES_MAX = 24 << 20
 
 @attrs.frozen
 class Asked:
-    """What a site is asked: the statement and its keys. With ``is_empty`` it need not be: there can be no rows."""
+    """What a site is asked: the statement, its keys, and filters of its rows.
+
+    With ``is_empty`` it need not be: there can be no rows.
+    """
 
     sql: str
     keys: dict[str, pa.Table]
     uses: tuple[KeyUse, ...]
     is_empty: bool = False
+    filters: tuple[KeyFilter, ...] = ()
 
 
 def asked_with(fragment: Fragment, rows: Mapping[str, pa.Table]) -> Asked:
     """How to ask for a fragment when ``rows`` are those of the fragments that it waits for.
 
-    Keys that are more than the plan allows are not sent: then more rows come than are needed.
+    Where there are more keys than the plan allows, a Bloom filter of them is sent, or, with still more, nothing: then
+    more rows come than are needed.
     """
-    uses, keys, dropped = [], {}, []
+    uses, keys, filters, dropped = [], {}, [], []
     for key in fragment.keys:
         values = distinct_keys(key, rows)
-        is_sent = values.num_rows <= key.key_count_max and values.nbytes <= _KEY_BYTES_MAX
-        uses.append(KeyUse(key.name, values.num_rows, is_sent))
-        if is_sent:
+        is_plain = values.num_rows <= key.key_count_max and values.nbytes <= _KEY_BYTES_MAX
+        is_filter = not is_plain and values.num_rows <= key.filter_count_max
+        uses.append(KeyUse(key.name, values.num_rows, is_plain or is_filter, is_filter))
+        if is_plain:
             keys[key.name] = values
         else:
             dropped.append(key.name)
+        if is_filter:
+            filters.append(filter_of(values, key.outputs))
     is_empty = any(values.num_rows == 0 for values in keys.values())
-    return Asked(fragment.sql_without(dropped), keys, tuple(uses), is_empty)
+    return Asked(fragment.sql_without(dropped), keys, tuple(uses), is_empty, tuple(filters))
 
 
 def distinct_keys(key: KeyInput, rows: Mapping[str, pa.Table]) -> pa.Table:

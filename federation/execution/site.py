@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from federation.config.settings import QueryConfig
 from federation.errors import LimitError, QueryError
+from federation.execution.key_filters import check_filters, filtered_batch
 from federation.execution.key_tables import key_columns
 from federation.execution.lowering import Lowered, PhysicalTable, lower
 from federation.execution.read_positions import check_snapshot
@@ -73,6 +74,7 @@ class SiteExecutor:
         caller may not read, `LimitError` at a limit.
         """
         schema = arrow_schema(call.columns)
+        check_filters(call.filters, call.columns)
         asked = math.inf if call.timeout_s is None else call.timeout_s
         if asked > self._limits.fragment_timeout_s:
             call = attrs.evolve(call, timeout_s=self._limits.fragment_timeout_s)
@@ -101,7 +103,7 @@ class SiteExecutor:
                 )
             yield tuple(_position(one, mark) for one, mark in zip(held, marks, strict=True))
             limit = min(filter(None, (call.row_count_max, self.row_count_max)))
-            row_count = 0
+            row_count = read_count = 0
             for batch in read_batches(
                 database,
                 connection,
@@ -111,6 +113,11 @@ class SiteExecutor:
                 self._limits.fragment_cost_max,
                 expects_few=prepared.row_count <= FEW_ROWS,
             ):
+                read_count += batch.num_rows
+                if call.filters:
+                    batch = filtered_batch(batch, call.filters)
+                    if not batch.num_rows:
+                        continue
                 row_count += batch.num_rows
                 if row_count > limit:
                     raise LimitError(
@@ -118,7 +125,7 @@ class SiteExecutor:
                         hint="narrow the WHERE clause, add a LIMIT, or raise row_count_max in [query]",
                     )
                 yield batch
-            prepared.row_count = row_count
+            prepared.row_count = read_count
 
     def _referenced(self, sql: str) -> tuple[HeldSchema, ...]:
         """The schemas held here that a fragment names; `lower` refuses any other."""

@@ -107,7 +107,15 @@ def _run(
         return FragmentRows(table, (), FragmentStats(fragment.id, fragment.site, 0, 0, 0.0, asked.uses))
     try:
         found = collect(
-            client, fragment.site, fragment.id, asked.sql, fragment.columns, asked.keys, call, stop
+            client,
+            fragment.site,
+            fragment.id,
+            asked.sql,
+            fragment.columns,
+            asked.keys,
+            call,
+            stop,
+            asked.filters,
         )
     except UnavailableError as error:
         raise SiteFailedError(fragment.site, error) from error

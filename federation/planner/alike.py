@@ -27,5 +27,7 @@ def _work_of(plan: Plan) -> Plan:
 
 def _fragment_work(fragment: Fragment) -> Fragment:
     inputs = tuple(attrs.evolve(source, staleness_s=0.0) for source in fragment.inputs)
-    keys = tuple(attrs.evolve(key, key_count_max=0, key_count_estimate=0) for key in fragment.keys)
+    keys = tuple(
+        attrs.evolve(key, key_count_max=0, key_count_estimate=0, filter_count_max=0) for key in fragment.keys
+    )
     return attrs.evolve(fragment, inputs=inputs, keys=keys, row_count_estimate=None, byte_estimate=None)

@@ -55,9 +55,15 @@ def _fragment_lines(fragment: Fragment) -> list[str]:
 
 def _key_text(key: KeyInput) -> str:
     givers = " and ".join(f"({', '.join(source.columns)}) of {source.fragment}" for source in key.sources)
+    if not key.filter_count_max:
+        how = ""
+    elif key.expects_filter:
+        how = "asked with a Bloom filter of them, "
+    else:
+        how = f"as a Bloom filter when there are more than {key.key_count_max}, "
     return (
         f"{givers} as keys {key.name}: about {key.key_count_estimate}, "
-        f"not sent when there are more than {key.key_count_max}"
+        f"{how}not sent when there are more than {max(key.key_count_max, key.filter_count_max)}"
     )
 
 
@@ -145,6 +151,8 @@ def _fragment_json(fragment: Fragment, stage: int) -> dict[str, Any]:
                 "sources": [attrs.asdict(source) for source in key.sources],
                 "key_count_estimate": key.key_count_estimate,
                 "key_count_max": key.key_count_max,
+                "filter_count_max": key.filter_count_max,
+                "is_filter": key.expects_filter,
             }
             for key in fragment.keys
         ],

@@ -86,7 +86,8 @@ class KeyInput:
     They are the different rows without NULL that the ``sources`` have together, under the names ``columns``.
     ``conditions`` are all that the statement says of them. Where each of these is TRUE instead, the fragment gives more
     rows, none of which changes the answer: an executor does that with more than ``key_count_max`` keys, as fetching
-    the rows is cheaper then.
+    the rows is cheaper then. With no more than ``filter_count_max`` it sends a Bloom filter of them, too: of the rows
+    that the fragment gives, only those change the answer whose columns ``outputs`` are a key.
     """
 
     name: str
@@ -95,6 +96,13 @@ class KeyInput:
     conditions: tuple[str, ...]
     key_count_max: int
     key_count_estimate: int
+    outputs: tuple[str, ...] = ()
+    filter_count_max: int = 0
+
+    @property
+    def expects_filter(self) -> bool:
+        """Whether the keys are expected to be so many that a filter of them is sent."""
+        return self.key_count_max < self.key_count_estimate <= self.filter_count_max
 
 
 @attrs.frozen

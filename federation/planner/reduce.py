@@ -2,7 +2,8 @@
 
 A fragment waits then for the ones that give its keys. The reductions are chosen one after another, each time the one
 that saves most, as long as what it saves is worth its keys and the time to wait (`federation.planner.reduction_cost`).
-So a fragment that became small gives keys in its turn, and of two directions the cheaper one is taken.
+So a fragment that became small gives keys in its turn, and of two directions the cheaper one is taken. Keys that are
+too many travel as a Bloom filter of them, which the site's own process applies to the rows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from federation.planner.lineage import Lineage, table_definitions
 from federation.planner.narrow import narrowed
 from federation.planner.plan import Fragment, KeyInput, KeySource
 from federation.planner.reduction_candidates import Candidate, candidates
-from federation.planner.reduction_cost import Sizes, key_count_max, key_width
+from federation.planner.reduction_cost import Sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,13 +80,13 @@ def _choose(found: Sequence[Candidate], sizes: Sizes) -> list[_Step]:
         givers = frozenset(giver.fragment for giver in best.candidate.givers)
         key_count = _key_count(best.candidate, sizes)
         for receiver in best.receivers:
-            sizes.reduce(receiver.fragment, receiver.columns, key_count, givers)
+            passing = sizes.sending(receiver, best.candidate.types).passing(key_count)
+            sizes.reduce(receiver.fragment, receiver.columns, passing, givers)
 
 
 def _step(candidate: Candidate, sizes: Sizes, steps: Sequence[_Step]) -> _Step:
     """What a candidate would save now, in bytes; negative where it costs more."""
     key_count = _key_count(candidate, sizes)
-    width = key_width(candidate.types)
     givers = frozenset(giver.fragment for giver in candidate.givers)
     awaited, taken = sizes.awaited(givers), _taken(givers, steps)
     receivers, saved = [], 0.0
@@ -93,10 +94,8 @@ def _step(candidate: Candidate, sizes: Sizes, steps: Sequence[_Step]) -> _Step:
         fragment, columns = receiver.fragment, receiver.columns
         if fragment in taken or fragment in awaited:
             continue
-        if key_count > _key_count_max(receiver, candidate.types, sizes):
-            continue
         rows = sizes.rows(fragment) - sizes.left(fragment, columns, key_count)
-        gain = rows * sizes.width(fragment) - key_count * width
+        gain = sizes.sending(receiver, candidate.types).gain(key_count, rows)
         if gain > 0:
             receivers.append(receiver)
             saved += gain
@@ -120,16 +119,6 @@ def _key_count(candidate: Candidate, sizes: Sizes) -> float:
     return sum(sizes.keys(giver.fragment, giver.columns) for giver in candidate.givers)
 
 
-def _key_count_max(receiver: KeySource, types: Sequence[object], sizes: Sizes) -> int:
-    fragment = receiver.fragment
-    return key_count_max(
-        sizes.all_rows(fragment),
-        sizes.width(fragment),
-        sizes.distinct(fragment, receiver.columns),
-        key_width(types),  # type: ignore[arg-type]
-    )
-
-
 def _settle(steps: Sequence[_Step], sizes: Sizes) -> None:
     """Sizes in the order in which fragments run: a giver may have been reduced after its receiver."""
     inputs: dict[str, list[tuple[_Step, KeySource]]] = {}
@@ -143,7 +132,8 @@ def _settle(steps: Sequence[_Step], sizes: Sizes) -> None:
             for step, receiver in inputs[fragment]:
                 if id(step) not in counts:
                     counts[id(step)] = _key_count(step.candidate, sizes)
-                sizes.reduce(fragment, receiver.columns, counts[id(step)], frozenset())
+                passing = sizes.sending(receiver, step.candidate.types).passing(counts[id(step)])
+                sizes.reduce(fragment, receiver.columns, passing, frozenset())
 
 
 def _narrow(draft: Draft, steps: Sequence[_Step], sizes: Sizes) -> None:
@@ -163,18 +153,17 @@ def _narrow(draft: Draft, steps: Sequence[_Step], sizes: Sizes) -> None:
             cut = draft.cut[fragment.id]
             wanted = _reordered(receiver, order).columns
             tree, conditions = narrowed(cut.tree, wanted, name, columns, definitions)
+            sending = sizes.sending(receiver, step.candidate.types)
             key = KeyInput(
-                name,
-                columns,
-                givers,
-                conditions,
-                _key_count_max(receiver, step.candidate.types, sizes),
-                key_count,
+                *(name, columns, givers, conditions, sending.plain_max, key_count),
+                outputs=wanted,
+                filter_count_max=sending.filter_max,
             )
             draft.cut[fragment.id] = attrs.evolve(cut, tree=tree)
             draft.fragments[number] = _with_key(fragment, tree.sql("postgres", identify=True), key, sizes)
+            how = "with a Bloom filter of " * key.expects_filter + f"about {_count(key_count, 'key')}"
             draft.decide(
-                f"{fragment.id}: only rows that meet {_shown(givers)} are asked for: about {_count(key_count, 'key')}, "
+                f"{fragment.id}: only rows that meet {_shown(givers)} are asked for: {how}, "
                 f"{_count(round(sizes.rows(fragment.id)), 'row')} instead of {round(sizes.all_rows(fragment.id))}"
             )
 

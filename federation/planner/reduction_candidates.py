@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from federation.model.key_filter import KEY_TYPES
 from federation.model.logical import LogicalType
 from federation.planner.key_links import find_links
 from federation.planner.plan import KeySource
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "candidates"]
 
-#: types whose values are equal in every database if they are equal in one, and that are small
-_KEY_TYPES = {LogicalType.INT64, LogicalType.STRING, LogicalType.UUID, LogicalType.TIMESTAMP}
 #: with more columns than this a link is tried with all of them and with each alone, not with any choice of them
 _SUBSETS_MAX = 3
 
@@ -112,5 +111,5 @@ def _types(
     found = {tuple(types.get((source.fragment, column)) for column in source.columns) for source in sources}
     if len(found) != 1:
         return None
-    known = [kind for kind in found.pop() if kind is not None and kind in _KEY_TYPES]
+    known = [kind for kind in found.pop() if kind is not None and kind in KEY_TYPES]
     return tuple(known) if len(known) == len(sources[0].columns) else None

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 import attrs
 
 from federation.model.logical import LogicalType
+from federation.planner.filter_cost import filter_count_max, filter_gain, passing_keys, plain_count_max
 from federation.planner.profiles import DEFAULT_WIDTH, distinct_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from federation.planner.draft import Draft
-    from federation.planner.plan import Fragment
+    from federation.planner.plan import Fragment, KeySource
     from federation.planner.profiles import Profile
 
-__all__ = ["ROUND_TRIP_BYTES", "Sizes", "key_count_max", "key_width"]
+__all__ = ["ROUND_TRIP_BYTES", "Sending", "Sizes", "key_count_max", "key_width"]
 
 #: what waiting for another site's answer costs
 ROUND_TRIP_BYTES = 128 << 10
@@ -50,6 +51,41 @@ def key_count_max(rows: float, row_width: float, distinct: float, width: float) 
     return max(1, int(min(by_bytes, distinct * _KEYS_SHARE, _KEY_BYTES_MAX / width)))
 
 
+@attrs.frozen
+class Sending:
+    """How a receiver is asked with keys: with themselves up to ``plain_max``, with a filter up to ``filter_max``.
+
+    Bytes are ``row_width`` for one of its rows and ``width`` for a key, ``distinct`` the keys that its rows have.
+    """
+
+    plain_max: int
+    filter_max: int
+    row_width: float
+    width: float
+    distinct: float
+
+    @classmethod
+    def of(cls, rows: float, row_width: float, distinct: float, width: float, *, moves: bool) -> Sending:
+        """The cheaper way for each number of keys; no filter where no bytes move."""
+        plain_max = key_count_max(rows, row_width, distinct, width)
+        filter_max = filter_count_max(rows, row_width, distinct) if moves else 0
+        if filter_max > plain_max:
+            plain_max = min(plain_max, plain_count_max(rows, row_width, distinct, width))
+        else:
+            filter_max = 0
+        return cls(plain_max, filter_max, row_width, width, distinct)
+
+    def gain(self, key_count: float, rows: float) -> float:
+        """Bytes that so many keys save if ``rows`` have none of them; negative where they cost more."""
+        if key_count <= self.plain_max:
+            return rows * self.row_width - key_count * self.width
+        return filter_gain(rows, self.row_width, key_count) if key_count <= self.filter_max else -1.0
+
+    def passing(self, key_count: float) -> float:
+        """The receiver's keys that come if it is asked with so many."""
+        return key_count if key_count <= self.plain_max else passing_keys(key_count, self.distinct)
+
+
 @attrs.define
 class _Size:
     rows: float
@@ -65,9 +101,11 @@ class Sizes:
 
     def __init__(self, draft: Draft) -> None:
         self._sizes = {fragment.id: self._size(draft, fragment) for fragment in draft.fragments}
+        self._sendings: dict[tuple[KeySource, float], Sending] = {}
         local = {site.site for site in draft.catalog.sites if site.is_in_process}
+        self._in_process = {fragment.id for fragment in draft.fragments if fragment.site in local}
         self._trips = {
-            fragment.id: _LOCAL_TRIP_BYTES if fragment.site in local else ROUND_TRIP_BYTES
+            fragment.id: _LOCAL_TRIP_BYTES if fragment.id in self._in_process else ROUND_TRIP_BYTES
             for fragment in draft.fragments
         }
         #: the fragments that each one waits for, by what it is asked with
@@ -112,6 +150,18 @@ class Sizes:
             size = self._sizes[fragment]
             found = distinct_of(size.profile, columns)
             known = self._distinct[key] = min(size.all_rows, size.all_rows if found is None else found)
+        return known
+
+    def sending(self, receiver: KeySource, types: Sequence[LogicalType]) -> Sending:
+        """How keys of ``types`` are sent to a fragment; as themselves only where no bytes are sent."""
+        width = key_width(types)
+        known = self._sendings.get((receiver, width))
+        if known is None:
+            fragment = receiver.fragment
+            rows, row_width = self.all_rows(fragment), self.width(fragment)
+            distinct = self.distinct(fragment, receiver.columns)
+            known = Sending.of(rows, row_width, distinct, width, moves=fragment not in self._in_process)
+            self._sendings[receiver, width] = known
         return known
 
     def keys(self, fragment: str, columns: Sequence[str]) -> float:

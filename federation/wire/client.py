@@ -25,7 +25,7 @@ from federation.wire.convert import (
 )
 from federation.wire.errors import from_rpc
 from federation.wire.interceptors import request_metadata
-from federation.wire.keys import encode_keys
+from federation.wire.keys import encode_keys, filters_out
 from federation.wire.pace import Pace
 from federation.wire.streams import ExecuteStream, FetchStream, ResponseStream
 from federation.wire.v1 import auth_pb2, log_pb2, query_pb2, site_pb2
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from federation.config.security import TlsConfig
     from federation.model.catalog import SiteCatalog
+    from federation.model.key_filter import KeyFilter
     from federation.model.position import Position
     from federation.wire.messages import (
         Acknowledgement,
@@ -159,6 +160,7 @@ class SiteClient:
         row_count_max: int = 0,
         timeout_s: float | None = None,
         at: Sequence[Position] = (),
+        filters: Sequence[KeyFilter] = (),
         with_catalog: bool = False,
     ) -> ExecuteStream:
         """Run one fragment; use the result as a context and iterate over its batches.
@@ -181,13 +183,14 @@ class SiteClient:
             at=[position_out(position) for position in at],
             compression=self._pace.compression,
             catalog=None if held is None else self._catalog_request(held.version, user, held),
+            filters=filters_out(filters),
         )
-        # statement and columns are as long as some rows; keys are compressed already
-        is_packed = self._pace.compression == "zstd" and not request.keys
+        # statement and columns are as long as some rows; keys are compressed already, and filters cannot be
+        is_packed = self._pace.compression == "zstd" and not request.keys and not filters
         codec = grpc.Compression.Gzip if is_packed else None
         messages = self._stream(self._query.Execute, request, _same, timeout_s, sql, codec)
         stream = ExecuteStream(messages, schema, lambda response: self._catalog(response, user, held) or held)
-        stream.byte_count = sum(len(key.arrow) for key in request.keys)
+        stream.byte_count = sum(map(len, [key.arrow for key in request.keys] + [one.bits for one in filters]))
         return stream
 
     def walk(self, call: WalkCall) -> WalkAnswer:

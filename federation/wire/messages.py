@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from federation.errors import FederationError
     from federation.model.change import LogEntry
+    from federation.model.key_filter import KeyFilter
     from federation.model.logical import LogicalType
     from federation.model.position import Position, SchemaId
 
@@ -85,6 +86,8 @@ class ExecuteCall:
     is_active: Callable[[], bool] = attrs.field(default=lambda: True, eq=False)
     #: states of schemas that must be read, or the call be refused
     at: tuple[Position, ...] = ()
+    #: of the statement's rows those are wanted that pass all of them
+    filters: tuple[KeyFilter, ...] = ()
 
 
 @attrs.frozen

@@ -34,7 +34,7 @@ from federation.wire.errors import abort
 from federation.wire.fragment_end import TimedBatches, end_metadata
 from federation.wire.gate import GateInterceptor
 from federation.wire.interceptors import CallInterceptor
-from federation.wire.keys import decode_keys
+from federation.wire.keys import decode_keys, filters_in
 from federation.wire.messages import Acknowledgement, DigestOf, ExecuteCall, FileSlice, FollowFrom
 from federation.wire.stream_slots import STREAMS_MAX, StreamSlots
 from federation.wire.tls import TlsFiles, server_credentials
@@ -247,6 +247,7 @@ class _Query(query_pb2_grpc.QueryServicer):  # type: ignore[misc]
                 timeout_s=context.time_remaining(),
                 at=tuple(map(position_in, request.at)),
                 is_active=context.is_active,
+                filters=filters_in(request.filters),
             )
             start = time.perf_counter()
             positions, schema, batches = self._service.execute(call)

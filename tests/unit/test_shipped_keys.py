@@ -8,11 +8,13 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import attrs
 import pyarrow as pa
 import pytest
 
 from federation.errors import QueryError, UnavailableError
 from federation.execution.gathering import Call
+from federation.execution.key_filters import filter_of
 from federation.execution.shipped_keys import asked_with, distinct_keys
 from federation.execution.speculation import SiteFailedError
 from federation.execution.stages import in_stages, run_fragments
@@ -77,6 +79,23 @@ def test_too_many_keys_stay_here() -> None:
     asked = asked_with(fragment("f2", "f1", count_max=2), {"f1": ROWS})
     assert (asked.sql, asked.keys, asked.is_empty) == ("SELECT n FROM t WHERE TRUE", {}, False)
     assert [(use.count, use.is_sent) for use in asked.uses] == [(3, False)]
+
+
+def test_a_filter_is_sent_of_more_keys_than_are_sent_themselves() -> None:
+    def with_limits(count_max: int, filter_max: int) -> Fragment:
+        made = fragment("f2", "f1", count_max=count_max)
+        (one,) = made.keys
+        return attrs.evolve(made, keys=(attrs.evolve(one, outputs=("shown",), filter_count_max=filter_max),))
+
+    asked = asked_with(with_limits(2, 3), {"f1": ROWS})
+    assert (asked.sql, asked.keys, asked.is_empty) == ("SELECT n FROM t WHERE TRUE", {}, False)
+    assert asked.filters == (filter_of(pa.table({"n": pa.array([1, 2, 5], pa.int64())}), ["shown"]),)
+    assert [(use.count, use.is_sent, use.as_filter) for use in asked.uses] == [(3, True, True)]
+    plain = asked_with(with_limits(3, 9), {"f1": ROWS})
+    assert (plain.filters, plain.uses[0].as_filter, list(plain.keys)) == ((), False, ["kf2"])
+    neither = asked_with(with_limits(1, 2), {"f1": ROWS})
+    assert (neither.filters, neither.keys, neither.uses[0].is_sent) == ((), {}, False)
+    assert asked_with(with_limits(0, 9), {"f1": ROWS[:0]}).is_empty
 
 
 def test_fragments_come_after_those_they_wait_for() -> None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66\x65\x64\x65ration/wire/v1/query.proto\x12\x12\x66\x65\x64\x65ration.wire.v1\"h\n\x11GetCatalogRequest\x12\x15\n\rknown_version\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x14\n\x0cknown_layout\x18\x03 \x01(\t\x12\x18\n\x10known_statistics\x18\x04 \x01(\t\"\x93\x01\n\x12GetCatalogResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61talog\x18\x03 \x01(\x0c\x12\r\n\x05state\x18\x04 \x01(\x0c\x12\x12\n\nstatistics\x18\x05 \x01(\x0c\x12\x0e\n\x06layout\x18\x06 \x01(\t\x12\x1a\n\x12statistics_version\x18\x07 \x01(\t\"\'\n\x08KeyTable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\"\x8d\x02\n\x0e\x45xecuteRequest\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\x0c\x12*\n\x04keys\x18\x03 \x03(\x0b\x32\x1c.federation.wire.v1.KeyTable\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x10\n\x08query_id\x18\x05 \x01(\t\x12\x15\n\rrow_count_max\x18\x06 \x01(\x04\x12\x13\n\x0b\x63ompression\x18\x07 \x01(\t\x12.\n\x02\x61t\x18\x08 \x03(\x0b\x32\".federation.wire.v1.SchemaPosition\x12\x36\n\x07\x63\x61talog\x18\t \x01(\x0b\x32%.federation.wire.v1.GetCatalogRequest\"J\n\x0eSchemaPosition\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\t\x12\x0b\n\x03lsn\x18\x04 \x01(\x04\"\xb0\x01\n\x0f\x45xecuteResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\x12\x11\n\trow_count\x18\x02 \x01(\x04\x12\x35\n\tpositions\x18\x03 \x03(\x0b\x32\".federation.wire.v1.SchemaPosition\x12\x0b\n\x03\x63rc\x18\x04 \x01(\x07\x12\x37\n\x07\x63\x61talog\x18\x05 \x01(\x0b\x32&.federation.wire.v1.GetCatalogResponse2\xba\x01\n\x05Query\x12[\n\nGetCatalog\x12%.federation.wire.v1.GetCatalogRequest\x1a&.federation.wire.v1.GetCatalogResponse\x12T\n\x07\x45xecute\x12\".federation.wire.v1.ExecuteRequest\x1a#.federation.wire.v1.ExecuteResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66\x65\x64\x65ration/wire/v1/query.proto\x12\x12\x66\x65\x64\x65ration.wire.v1\"h\n\x11GetCatalogRequest\x12\x15\n\rknown_version\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x14\n\x0cknown_layout\x18\x03 \x01(\t\x12\x18\n\x10known_statistics\x18\x04 \x01(\t\"\x93\x01\n\x12GetCatalogResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61talog\x18\x03 \x01(\x0c\x12\r\n\x05state\x18\x04 \x01(\x0c\x12\x12\n\nstatistics\x18\x05 \x01(\x0c\x12\x0e\n\x06layout\x18\x06 \x01(\t\x12\x1a\n\x12statistics_version\x18\x07 \x01(\t\"\'\n\x08KeyTable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\"O\n\tKeyFilter\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\x12\n\nhash_count\x18\x03 \x01(\r\x12\x0c\n\x04\x62its\x18\x04 \x01(\x0c\"\xbd\x02\n\x0e\x45xecuteRequest\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\x0c\x12*\n\x04keys\x18\x03 \x03(\x0b\x32\x1c.federation.wire.v1.KeyTable\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x10\n\x08query_id\x18\x05 \x01(\t\x12\x15\n\rrow_count_max\x18\x06 \x01(\x04\x12\x13\n\x0b\x63ompression\x18\x07 \x01(\t\x12.\n\x02\x61t\x18\x08 \x03(\x0b\x32\".federation.wire.v1.SchemaPosition\x12\x36\n\x07\x63\x61talog\x18\t \x01(\x0b\x32%.federation.wire.v1.GetCatalogRequest\x12.\n\x07\x66ilters\x18\n \x03(\x0b\x32\x1d.federation.wire.v1.KeyFilter\"J\n\x0eSchemaPosition\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06schema\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\t\x12\x0b\n\x03lsn\x18\x04 \x01(\x04\"\xb0\x01\n\x0f\x45xecuteResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\x12\x11\n\trow_count\x18\x02 \x01(\x04\x12\x35\n\tpositions\x18\x03 \x03(\x0b\x32\".federation.wire.v1.SchemaPosition\x12\x0b\n\x03\x63rc\x18\x04 \x01(\x07\x12\x37\n\x07\x63\x61talog\x18\x05 \x01(\x0b\x32&.federation.wire.v1.GetCatalogResponse2\xba\x01\n\x05Query\x12[\n\nGetCatalog\x12%.federation.wire.v1.GetCatalogRequest\x1a&.federation.wire.v1.GetCatalogResponse\x12T\n\x07\x45xecute\x12\".federation.wire.v1.ExecuteRequest\x1a#.federation.wire.v1.ExecuteResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,12 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCATALOGRESPONSE']._serialized_end=308
   _globals['_KEYTABLE']._serialized_start=310
   _globals['_KEYTABLE']._serialized_end=349
-  _globals['_EXECUTEREQUEST']._serialized_start=352
-  _globals['_EXECUTEREQUEST']._serialized_end=621
-  _globals['_SCHEMAPOSITION']._serialized_start=623
-  _globals['_SCHEMAPOSITION']._serialized_end=697
-  _globals['_EXECUTERESPONSE']._serialized_start=700
-  _globals['_EXECUTERESPONSE']._serialized_end=876
-  _globals['_QUERY']._serialized_start=879
-  _globals['_QUERY']._serialized_end=1065
+  _globals['_KEYFILTER']._serialized_start=351
+  _globals['_KEYFILTER']._serialized_end=430
+  _globals['_EXECUTEREQUEST']._serialized_start=433
+  _globals['_EXECUTEREQUEST']._serialized_end=750
+  _globals['_SCHEMAPOSITION']._serialized_start=752
+  _globals['_SCHEMAPOSITION']._serialized_end=826
+  _globals['_EXECUTERESPONSE']._serialized_start=829
+  _globals['_EXECUTERESPONSE']._serialized_end=1005
+  _globals['_QUERY']._serialized_start=1008
+  _globals['_QUERY']._serialized_end=1194
 # @@protoc_insertion_point(module_scope)

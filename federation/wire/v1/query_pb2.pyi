@@ -44,8 +44,20 @@ class KeyTable(_message.Message):
     arrow: bytes
     def __init__(self, name: _Optional[str] = ..., arrow: _Optional[bytes] = ...) -> None: ...
 
+class KeyFilter(_message.Message):
+    __slots__ = ("version", "columns", "hash_count", "bits")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    HASH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    hash_count: int
+    bits: bytes
+    def __init__(self, version: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., hash_count: _Optional[int] = ..., bits: _Optional[bytes] = ...) -> None: ...
+
 class ExecuteRequest(_message.Message):
-    __slots__ = ("sql", "schema", "keys", "user", "query_id", "row_count_max", "compression", "at", "catalog")
+    __slots__ = ("sql", "schema", "keys", "user", "query_id", "row_count_max", "compression", "at", "catalog", "filters")
     SQL_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +67,7 @@ class ExecuteRequest(_message.Message):
     COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     CATALOG_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
     sql: str
     schema: bytes
     keys: _containers.RepeatedCompositeFieldContainer[KeyTable]
@@ -64,7 +77,8 @@ class ExecuteRequest(_message.Message):
     compression: str
     at: _containers.RepeatedCompositeFieldContainer[SchemaPosition]
     catalog: GetCatalogRequest
-    def __init__(self, sql: _Optional[str] = ..., schema: _Optional[bytes] = ..., keys: _Optional[_Iterable[_Union[KeyTable, _Mapping]]] = ..., user: _Optional[str] = ..., query_id: _Optional[str] = ..., row_count_max: _Optional[int] = ..., compression: _Optional[str] = ..., at: _Optional[_Iterable[_Union[SchemaPosition, _Mapping]]] = ..., catalog: _Optional[_Union[GetCatalogRequest, _Mapping]] = ...) -> None: ...
+    filters: _containers.RepeatedCompositeFieldContainer[KeyFilter]
+    def __init__(self, sql: _Optional[str] = ..., schema: _Optional[bytes] = ..., keys: _Optional[_Iterable[_Union[KeyTable, _Mapping]]] = ..., user: _Optional[str] = ..., query_id: _Optional[str] = ..., row_count_max: _Optional[int] = ..., compression: _Optional[str] = ..., at: _Optional[_Iterable[_Union[SchemaPosition, _Mapping]]] = ..., catalog: _Optional[_Union[GetCatalogRequest, _Mapping]] = ..., filters: _Optional[_Iterable[_Union[KeyFilter, _Mapping]]] = ...) -> None: ...
 
 class SchemaPosition(_message.Message):
     __slots__ = ("site", "schema", "epoch", "lsn")

@@ -14,6 +14,7 @@ import duckdb
 import psycopg
 import pyarrow as pa
 
+from federation.execution.key_filters import filter_of, filtered_batch
 from federation.execution.key_tables import fill_key_table, key_columns
 from federation.execution.lowering import Dialect, Lowered, PhysicalTable, lower
 from federation.execution.region_functions import pair_table, register_region_functions
@@ -24,6 +25,7 @@ from federation.model.logical import ColumnDef, LogicalType, TableDef
 from federation.model.position import SchemaId
 from federation.model.region import circle
 from federation.planner import Fragment, OutputColumn, Plan, PlanOptions, plan
+from federation.wire.arrow import arrow_schema, column_pairs, rows_to_batch
 
 Rows = list[tuple[Any, ...]]
 
@@ -144,23 +146,40 @@ class World:
         return [tuple(from_sqlite(v, k) for v, k in zip(row, kinds, strict=True)) for row in found]
 
     def run_in_stages(
-        self, made: Plan, connection: duckdb.DuckDBPyConnection, *, with_keys: bool = True
+        self,
+        made: Plan,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        with_keys: bool = True,
+        as_filters: bool = False,
     ) -> Iterator[tuple[Fragment, dict[str, pa.Table], Rows]]:
         """Each fragment with its keys and its rows, which ``connection`` then has as a table."""
         for fragment in in_stages(made.fragments):
             rows = {giver: connection.table(giver).to_arrow_table() for giver in fragment.givers}
             keys = {key.name: distinct_keys(key, rows) for key in fragment.keys}
-            found = self.run_fragment(fragment, keys, () if with_keys else tuple(keys))
+            is_asked_with_them = with_keys and not as_filters
+            found = self.run_fragment(fragment, keys, () if is_asked_with_them else tuple(keys))
+            if as_filters:
+                found = passing(fragment, keys, found)
             load(connection, fragment.id, fragment.columns, found)
             yield fragment, keys, found
 
     def answer(
-        self, sql: str, catalog: FederationCatalog, options: PlanOptions, *, with_keys: bool = True
+        self,
+        sql: str,
+        catalog: FederationCatalog,
+        options: PlanOptions,
+        *,
+        with_keys: bool = True,
+        as_filters: bool = False,
     ) -> Rows:
-        """Plan, run every fragment at its site, ``with_keys`` where the plan has some, and finish locally."""
+        """Plan, run every fragment at its site, ``with_keys`` where the plan has some, and finish locally.
+
+        With ``as_filters`` Bloom filters are sent for all keys, however few they are.
+        """
         made = plan(sql, catalog, options)
         connection = connect_duckdb()
-        for _ in self.run_in_stages(made, connection, with_keys=with_keys):
+        for _ in self.run_in_stages(made, connection, with_keys=with_keys, as_filters=as_filters):
             pass
         for literal in made.literal_tables:
             load(connection, literal.name, literal.columns, list(literal.rows))
@@ -191,6 +210,14 @@ class World:
         for name, (table, seen) in bare.items():
             load(connection, f'main."{name}"', table.columns, list(seen.values()))
         return connection
+
+
+def passing(fragment: Fragment, keys: Mapping[str, pa.Table], rows: Rows) -> Rows:
+    """Of a fragment's rows those that pass filters of its keys."""
+    batch = rows_to_batch(rows, arrow_schema(column_pairs(fragment.columns, fragment.sql)))
+    batch = batch.append_column("#row", pa.array(range(len(rows)), pa.int64()))
+    filters = [filter_of(keys[key.name], key.outputs) for key in fragment.keys]
+    return [rows[number] for number in filtered_batch(batch, filters).column("#row").to_pylist()]
 
 
 def made_up(stats: TableStats, rng: random.Random) -> TableStats:

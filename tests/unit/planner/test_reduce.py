@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from planner_federation import federation
 
 from federation.model.catalog import FederationCatalog, TableStats
 from federation.model.statistics import ColumnStats
 from federation.planner import Plan, PlanOptions, plan
 from federation.planner.alike import runs_alike
-from federation.planner.reduction_cost import key_count_max
+from federation.planner.explain import explain_json, explain_text
+from federation.planner.filter_cost import (
+    GAIN_MIN_BYTES,
+    PREFERRED_BYTES,
+    filter_count_max,
+    filter_gain,
+    plain_count_max,
+)
+from federation.planner.reduction_cost import Sending, key_count_max
 
 #: a million processed images of a hundred thousand visits
 IDS = {
@@ -155,3 +165,82 @@ def test_more_keys_than_are_worth_it_are_not_sent(
     rows: float, row_width: float, distinct: float, width: float, expected: int
 ) -> None:
     assert key_count_max(rows, row_width, distinct, width) == expected
+
+
+WHOLE_JOIN = "SELECT c.psf_fwhm, r.run FROM summit.raw r JOIN ncsa.calexp c ON c.dataset_id = r.dataset_id"
+
+
+def test_of_keys_that_are_too_many_a_filter_is_sent() -> None:
+    made = plan(WHOLE_JOIN, catalog(raw=600_000))
+    (fragment,) = (one for one in made.fragments if one.keys)
+    (key,) = fragment.keys
+    assert (fragment.site, key.outputs, key.expects_filter) == ("ncsa", ("dataset_id",), True)
+    assert key.key_count_max < 600_000 < key.filter_count_max < 1_000_000
+    # the rows with a key, and one in a hundred of the others
+    assert 600_000 < (fragment.row_count_estimate or 0) < 610_000
+    decision = "f1 (dataset_id) are asked for: with a Bloom filter of about 600000 keys, "
+    assert any(f"{fragment.id}: only rows that meet {decision}" in one for one in made.decisions)
+    text = explain_text(made)
+    assert "as keys k1: about 600000, asked with a Bloom filter of them, not sent when there are more" in text
+    (shown,) = (one["keys"][0] for one in explain_json(made)["fragments"] if one["keys"])
+    assert (shown["is_filter"], shown["filter_count_max"]) == (True, key.filter_count_max)
+
+
+def test_of_fewer_keys_themselves_are_sent_and_of_more_nothing() -> None:
+    (fragment,) = (one for one in plan(WHOLE_JOIN, catalog(raw=200_000)).fragments if one.keys)
+    assert not fragment.keys[0].expects_filter
+    assert keys_of(plan(WHOLE_JOIN, catalog(raw=900_000))) == {}
+
+
+def test_sites_in_this_process_get_no_filters() -> None:
+    far = catalog(raw=600_000)
+    near = attrs.evolve(far, sites=tuple(attrs.evolve(site, is_in_process=True) for site in far.sites))
+    assert keys_of(plan(WHOLE_JOIN, far))
+    assert keys_of(plan(WHOLE_JOIN, near)) == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "row_width", "distinct", "width"),
+    [(1e6, 40.0, 1e6, 16.0), (1e6, 40.0, 1e5, 8.0), (3e4, 60.0, 3e4, 36.0), (2e4, 14.0, 2e4, 16.0)],
+)
+def test_a_filter_is_sent_of_as_many_keys_as_it_pays_for(
+    rows: float, row_width: float, distinct: float, width: float
+) -> None:
+    def filter_saves(count: float) -> float:
+        return filter_gain(rows * (1 - count / distinct), row_width, count)
+
+    def keys_save(count: float) -> float:
+        return rows * (1 - count / distinct) * row_width - count * width
+
+    most = filter_count_max(rows, row_width, distinct)
+    assert 0 < most <= 0.75 * distinct
+    assert filter_saves(most) >= GAIN_MIN_BYTES - 1
+    assert most == int(0.75 * distinct) or filter_saves(most + 2) < GAIN_MIN_BYTES
+    least = plain_count_max(rows, row_width, distinct, width)
+    assert filter_saves(least + 2) > keys_save(least + 2) + PREFERRED_BYTES
+    assert filter_saves(least - 3) < keys_save(least - 3) + PREFERRED_BYTES
+
+
+@given(
+    st.floats(0, 1e9), st.floats(1, 500), st.floats(0, 1), st.sampled_from([8.0, 16.0, 36.0]), st.floats(0, 1)
+)
+def test_no_number_of_keys_is_left_out_that_was_worth_sending(
+    rows: float, row_width: float, share: float, width: float, part: float
+) -> None:
+    distinct = rows * share
+    most = key_count_max(rows, row_width, distinct, width)
+    sending = Sending.of(rows, row_width, distinct, width, moves=True)
+    assert Sending.of(rows, row_width, distinct, width, moves=False).filter_max == 0
+    assert sending.plain_max <= most <= max(sending.plain_max, sending.filter_max)
+    # a filter is sent where it saves more than the keys that it stands for, or where these are not sent
+    count = sending.plain_max + part * max(sending.filter_max - sending.plain_max, 0)
+    without = rows * (1 - count / max(distinct, 1.0))
+    if sending.plain_max + 2 < count <= most:
+        assert sending.gain(count, without) > without * row_width - count * width
+    elif sending.plain_max < count:
+        assert sending.gain(count, without) > 0
+
+
+@pytest.mark.parametrize(("rows", "row_width"), [(0.0, 100.0), (1e6, 5.0), (200.0, 40.0)])
+def test_of_few_or_narrow_rows_there_is_no_filter(rows: float, row_width: float) -> None:
+    assert filter_count_max(rows, row_width, rows) == 0

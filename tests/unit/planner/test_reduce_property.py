@@ -35,6 +35,8 @@ def test_keys_never_change_the_rows(sql: str, world: World, oracle: duckdb.DuckD
             if any(fragment.keys for fragment in made.fragments):
                 without = world.answer(sql, catalog, options, with_keys=False)
                 assert as_multiset(without) == expected
+                filtered = world.answer(sql, catalog, options, as_filters=True)
+                assert as_multiset(filtered) == expected
 
 
 def test_every_rule_off_gives_the_same_rows(world: World, oracle: duckdb.DuckDBPyConnection) -> None:
