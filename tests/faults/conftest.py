@@ -16,8 +16,9 @@ from federation.registry.registry import Registry
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
+from free_ports import free_port
 from site_fleet import Fleet
-from site_processes import Sites, free_port
+from site_processes import Sites
 from whole_sites import Witness
 
 from federation.wire.client import SiteClient

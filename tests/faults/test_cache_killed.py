@@ -12,7 +12,7 @@ import attrs
 import pytest
 from cache_sites import Sites, content, identity, served, write_sites
 from forked import ForkedProcess
-from site_processes import free_port
+from free_ports import free_port
 
 from federation.config import SiteConfig
 

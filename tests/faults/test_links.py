@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import attrs
 import psycopg
 import pytest
+from free_ports import free_port
 from publishing_sites import Site, eventually
 from replicated_rows import SUMMIT, database_of, open_registry, rows, write
-from site_processes import free_port
 
 from federation.clock import tai_now
 from federation.replication.follower import Follower

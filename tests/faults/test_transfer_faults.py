@@ -228,11 +228,12 @@ copy(Datastore(source), Datastore(target, options), Path(journal), rate_bytes_s=
 
 def killed(*arguments: str, after: int) -> None:
     """Copy in a process that is killed after so many events."""
+    here = Path(__file__).parent
     victim = subprocess.Popen(
         [sys.executable, "-c", VICTIM, *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}"},
+        env={**os.environ, "PYTHONPATH": f"{here}:{here.parent / 'contracts'}:{here.parents[1]}"},
     )
     assert victim.stdout is not None
     for _ in range(after):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cache_sites import Sites, content, identity, served, write_sites
+from free_ports import free_port
 
 import federation
 from federation.cache.index import FOREVER_NS, Phase, Pin
@@ -19,16 +19,11 @@ from federation.registry.files.ingest import ingest_files
 DAY_S = 86_400.0
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        for listener in (one, other):
-            listener.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
 @pytest.fixture
 def sites(tmp_path: Path) -> Sites:
-    return write_sites(tmp_path, free_ports(), keep_s=DAY_S, capacity="100kB", high_water=0.2, low_water=0.1)
+    return write_sites(
+        tmp_path, (free_port(), free_port()), keep_s=DAY_S, capacity="100kB", high_water=0.2, low_water=0.1
+    )
 
 
 @pytest.fixture

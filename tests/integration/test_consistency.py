@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
+from free_ports import free_port
 from served_registries import BOUND_S, Served, Watched
 
 import federation
@@ -123,12 +123,6 @@ def test_a_schema_that_never_rests_is_an_error_that_says_so(registries: dict[str
         server.stop(0)
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @attrs.define
 class Sites:
     """The summit, and base which follows it, as servers; ``directory`` has their site files."""
@@ -161,7 +155,7 @@ class Sites:
 
 @pytest.fixture
 def sites(tmp_path: Path) -> Iterator[Sites]:
-    ports = {name: _free_port() for name in ("summit", "base")}
+    ports = {name: free_port() for name in ("summit", "base")}
     peers = {
         "summit": [PeerConfig("base", Address("127.0.0.1", ports["base"]))],
         "base": [PeerConfig("summit", Address("127.0.0.1", ports["summit"]), follow=("*",))],

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from forked import ForkedProcess
+from free_ports import free_port
 
 import federation
 from federation.cli.main import main
@@ -39,11 +39,6 @@ is_calibration = true
 metadata = [{ name = "nrows", type = "int" }]
 """
 ONE = {"instrument": "C", "detector": 1}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture

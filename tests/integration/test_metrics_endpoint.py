@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import grpc
 import psycopg
 import pytest
+from free_ports import free_port
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
@@ -43,9 +44,7 @@ METRICS = '\n[metrics]\nlisten = "127.0.0.1:0"\n'
 
 
 def free_address() -> Address:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Address("127.0.0.1", int(probe.getsockname()[1]))
+    return Address("127.0.0.1", free_port())
 
 
 def write(registry: Registry, number: int) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from snapshot_sites import UNIVERSE, Sites, make_sites
@@ -249,9 +249,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The directory of the site files of site ``base``, which is served, with images 1 to 3."""
     directory = tmp_path_factory.mktemp("served") / "sites"
     directory.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = Address("127.0.0.1", int(probe.getsockname()[1]))
+    address = Address("127.0.0.1", free_port())
     (directory / "base.toml").write_text(render_site("base", "../base", address))
     config = SiteConfig.load(directory / "base.toml")
     with Registry.create(config) as registry, registry.transaction("base") as tx:

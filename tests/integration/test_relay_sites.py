@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from free_ports import free_port
 
 from federation.config import Address, PeerConfig, SiteConfig, render_site
 from federation.model.log_filter import LogFilter
@@ -19,12 +19,6 @@ from federation.services.site_server import SiteServer
 from federation.wire.messages import SchemaStatus
 
 SUMMIT = SchemaId("summit", "summit")
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def _eventually(condition: Callable[[], bool], what: str) -> None:
@@ -59,7 +53,7 @@ class Three:
 
 @pytest.fixture
 def sites(tmp_path: Path) -> Iterator[Three]:
-    ports = {name: _free_port() for name in ("summit", "base", "ncsa", "laptop")}
+    ports = {name: free_port() for name in ("summit", "base", "ncsa", "laptop")}
 
     def peer(name: str, **options: object) -> PeerConfig:
         return PeerConfig(name, Address("127.0.0.1", ports[name]), **options)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from free_ports import free_port
 
 from federation.datastore import Datastore, TransferItem, TransferJournal, transfer
 from federation.errors import CorruptionError, NotFoundError, UnavailableError, UserError
@@ -69,9 +70,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     ssh.mkdir(parents=True)
     files = tmp_path / "files"
     files.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     host = _key(tmp_path / "host")
     (tmp_path / "authorized").write_text(_key(ssh / "mine"))
     (ssh / "known_hosts").write_text(f"[127.0.0.1]:{port} {host}")

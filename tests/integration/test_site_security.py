@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import pyarrow as pa
 import pytest
+from free_ports import free_port
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import federation
@@ -88,12 +89,6 @@ class Sites:
     def audit(self) -> list[dict[str, str]]:
         lines = (self.root / "base" / "audit.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

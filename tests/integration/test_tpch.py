@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import math
-import socket
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from free_ports import free_port
 from pyarrow import parquet
 
 import federation
@@ -78,9 +78,7 @@ def session(
     """Three served sites, of which the given ones have PostgreSQL, the others SQLite."""
     directory = tmp_path_factory.mktemp("sites")
     for site in LAYOUT:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = Address("127.0.0.1", int(probe.getsockname()[1]))
+        address = Address("127.0.0.1", free_port())
         url = module_postgres_databases() if site in request.param else "sqlite"
         (directory / f"{site}.toml").write_text(render_site(site, f"../{site}", address, url))
     with ExitStack() as open_:

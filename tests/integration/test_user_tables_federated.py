@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from free_ports import free_port
 
 import federation
 from federation.cli.main import main
@@ -83,10 +83,8 @@ def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     directory = tmp_path / "sites"
     directory.mkdir()
     for name in ("base", "ncsa"):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = Address("127.0.0.1", int(probe.getsockname()[1]))
-            (directory / f"{name}.toml").write_text(render_site(name, f"../{name}", address))
+        address = Address("127.0.0.1", free_port())
+        (directory / f"{name}.toml").write_text(render_site(name, f"../{name}", address))
     servers = []
     for name in ("base", "ncsa"):
         config = SiteConfig.load(directory / f"{name}.toml")

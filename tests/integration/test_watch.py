@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 
 import federation
 from federation.cli.main import main
@@ -62,9 +62,7 @@ def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     directory = tmp_path / "sites"
     directory.mkdir()
     for name in ("base", "summit"):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = Address("127.0.0.1", int(probe.getsockname()[1]))
+        address = Address("127.0.0.1", free_port())
         (directory / f"{name}.toml").write_text(render_site(name, f"../{name}", address))
         Registry.create(SiteConfig.load(directory / f"{name}.toml")).close()
     return directory
