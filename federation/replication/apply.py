@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from federation.changelog import LogState, log, move_to
+from federation.changelog import move_to
 from federation.changelog.epochs import begin_epoch
+from federation.changelog.log import locked_state
 from federation.changelog.merging import merged_changes
 from federation.changelog.relay_log import keep_entries
 from federation.killpoints import killpoint
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from federation.changelog import LogState
     from federation.model.change import Change
     from federation.model.logical import TableDef
     from federation.registry.registry import Registry
     from federation.registry.schemas import HeldSchema
     from federation.replication.state import Apply
 
-__all__ = ["Applier", "apply_entries", "locked_state"]
+__all__ = ["Applier", "apply_entries"]
 
 
 class _Moved(Exception):  # noqa: N818 - not an error: it rolls the transaction back
@@ -101,7 +103,7 @@ class Applier:
         """The tables there are then."""
         registry, held = self._registry, self._held
         with registry.database.write(held.physical, durable=False) as connection:
-            if locked_state(connection, held) != step.previous:
+            if locked_state(connection, held.physical) != step.previous:
                 raise _Moved
             killpoint("apply.before_rows")
             tables = ReplicaTables(registry, held, connection, known)
@@ -128,8 +130,3 @@ def _write_rows(tables: ReplicaTables, connection: sa.Connection, changes: Seque
     for change in changes:
         replica.add(change)
     replica.flush()
-
-
-def locked_state(connection: sa.Connection, held: HeldSchema) -> LogState:
-    """Where the replica stands, once no other follower is applying to it."""
-    return log.locked_state(connection, held.physical)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from federation.changelog import decode_changes, move_to
 from federation.changelog.epochs import restart_epochs
 from federation.changelog.floor import Floor, set_floor
-from federation.changelog.log import log_tables
+from federation.changelog.log import locked_state, log_tables
 from federation.changelog.merging import merged_changes
 from federation.changelog.replica_source import add_former_epoch, set_filter
 from federation.errors import CorruptionError, UnavailableError
@@ -18,7 +18,6 @@ from federation.killpoints import killpoint
 from federation.registry.bulk import delete_columns, insert_columns
 from federation.registry.filling import Filling
 from federation.registry.registry import DECLARING
-from federation.replication.apply import locked_state
 from federation.replication.digests import key_columns
 from federation.replication.replica_tables import ReplicaTables
 from federation.replication.row_match import RowMatch, chosen_rows, in_buckets
@@ -121,7 +120,7 @@ def apply_difference(
 
 
 def _lock(connection: sa.Connection, target: CopyTarget) -> None:
-    if locked_state(connection, target.held) != target.previous:
+    if locked_state(connection, target.held.physical) != target.previous:
         raise UnavailableError(
             f"another process has moved the replica of {target.held.schema} meanwhile",
             hint="it is taken up from there",

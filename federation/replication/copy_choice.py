@@ -20,7 +20,8 @@ __all__ = ["Backlog", "backlog_of"]
 ENTRIES_MIN = 10_000
 #: entries that tell how many rows the others have
 _SAMPLE = 5_000
-#: microseconds of processor time at both ends and in both databases, about, as benchmarks/replication.py tells them
+#: microseconds of processor time at both ends and in both databases, rounded, of a run of benchmarks/replication.py
+#: from before copies became cheaper; where the two ways take as long was not timed, so `_GAIN` leaves room
 ENTRY_US, LOGGED_ROW_US, COPIED_ROW_US, COMPARED_ROW_US = 8.0, 7.0, 7.0, 7.0
 #: a copy must take that much less: it holds a snapshot, takes room on disk, and this is an estimate
 _GAIN = 2.0

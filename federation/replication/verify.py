@@ -11,13 +11,13 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from federation.changelog import LogState, decode_changes, log_state
+from federation.changelog.log import locked_state
 from federation.changelog.replica_source import replica_source
 from federation.errors import EpochError, LogGapError, NotFoundError, UserError
 from federation.killpoints import killpoint
 from federation.model.log_filter import LogFilter
 from federation.model.logical import LogicalType
 from federation.model.position import SchemaId
-from federation.replication.apply import locked_state
 from federation.replication.copies import BUCKET_COUNT, copy_replica
 from federation.replication.copy_apply import Mended, mend_rows
 from federation.replication.digests import DIGEST_BYTES, Sums, key_columns, key_text
@@ -225,7 +225,7 @@ class _Comparison:
         with self._fetched(overlay.position) as staged:
             staged.receive()
             with registry.database.write(held.physical) as connection:
-                here = locked_state(connection, held)
+                here = locked_state(connection, held.physical)
                 # the log from the replica's snapshot to whichever of the two is further now: rows that it
                 # touches are, or will be, written by the follower
                 self._advance(max(here.lsn, staged.state().lsn))
